@@ -24,6 +24,7 @@ from latro.checkpoints import load_causal_lm, read_config, set_dropout_to_zero
 from latro.errors import InputError
 from latro.gguf import cache_folder, converted_folder, default_cache, file_sha256
 from latro.hub import HubFailure, WheelConfig, hub_folder, wheel_gguf
+from latro.precision import bfloat16_is_fast
 from latro.turns import Turns, load_tokenizer, read_turns
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class ModelConfig:
     tokenizer: str | None = None
     """Folder or hub id of the tokenizer, where it is not with the model."""
     dtype: str = "auto"
-    """Of the weights: bfloat16, float16, float32, or `auto`: as stored (GGUF: bfloat16)."""
+    """Of the weights: bfloat16, float16, float32, or `auto`: as stored (GGUF: bfloat16), but float32 on a machine
+    that is slow in half precision."""
     attention: str | None = None
     """eager, sdpa or flash_attention_2; null leaves the choice to transformers."""
     chat_template: str = "auto"
@@ -134,6 +136,8 @@ def load_policy(config: ModelConfig) -> LoadedModel:
         folder = base.folder
         assert folder is not None
     model = load_causal_lm(folder, dtype=DTYPES.get(config.dtype, "auto"), attention=config.attention)
+    if config.dtype == "auto" and model.dtype in (torch.bfloat16, torch.float16) and not bfloat16_is_fast():
+        model = model.float()
     if adapter:
         model = load_adapter(model, adapter, config.lora)
     elif config.lora:

@@ -40,8 +40,9 @@ class SamplingConfig:
     batch_rows: int = 64
     """Rows decoded at once: memory against speed; the draws do not depend on it."""
     dtype: str | None = None
-    """`bfloat16` samples and evaluates with a copy of the policy in that precision, renewed every step: about
-    five times faster on a CPU, and off-policy by rounding. Null samples with the policy itself."""
+    """`bfloat16` samples and evaluates with a copy of the policy in that precision, renewed every step: faster where
+    the machine multiplies it in hardware (`latro.precision`), several times slower elsewhere, and off-policy by
+    rounding. Null samples with the policy itself."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""

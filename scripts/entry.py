@@ -55,7 +55,15 @@ def variant() -> str:
     return "".join("/" + re.sub(r"[^\w.=,-]+", "_", override) for override in overrides)
 
 
+def where_bfloat16_is_fast(then: object, otherwise: object) -> object:
+    """The first value on a machine that is fast in bfloat16, else the second."""
+    from latro.precision import bfloat16_is_fast
+
+    return then if bfloat16_is_fast() else otherwise
+
+
 OmegaConf.register_new_resolver("variant", variant, replace=True)
+OmegaConf.register_new_resolver("where_bfloat16_is_fast", where_bfloat16_is_fast, replace=True)
 
 
 def guard(call: Callable[..., None], *arguments: DictConfig, config_name: str) -> None:

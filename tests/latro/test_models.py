@@ -89,6 +89,24 @@ def test_the_reference_agrees_bit_for_bit_and_stays_when_the_policy_moves(kind, 
     assert not any(p.requires_grad for p in reference.model.parameters())
 
 
+@pytest.mark.parametrize(
+    ("asked", "fast", "got"),
+    [
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+        ("bfloat16", False, torch.bfloat16),
+    ],
+)
+def test_half_precision_weights_are_widened_where_they_are_slow(
+    asked, fast, got, llama, tmp_path, monkeypatch
+) -> None:
+    load_policy(ModelConfig(path=str(llama), dtype="bfloat16")).model.save_pretrained(tmp_path / "half")
+    for file in llama.glob("tokenizer*"):
+        (tmp_path / "half" / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr("latro.models.bfloat16_is_fast", lambda: fast)
+    assert load_policy(ModelConfig(path=str(tmp_path / "half"), dtype=asked)).model.dtype == got
+
+
 def test_where_weights_are_scattered_the_reference_is_read_from_its_folder(llama, monkeypatch) -> None:
     config = ModelConfig(path=str(llama), dtype="bfloat16")
     loaded = load_policy(config)
