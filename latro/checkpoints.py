@@ -55,6 +55,19 @@ def load_causal_lm(folder: Path, *, dtype: torch.dtype | str = "auto", attention
     return model
 
 
+def save_here(model: Any, folder: Path) -> None:
+    """Write the model's folder from this very process.
+
+    Among several processes `save_pretrained` writes on the first alone and does nothing on the others, which is
+    wrong where a file lock has chosen the one that makes a folder.
+    """
+    model.should_save_on_this_rank = lambda is_main_process: True
+    try:
+        model.save_pretrained(folder)
+    finally:
+        del model.should_save_on_this_rank
+
+
 def check_folder(folder: Path) -> None:
     """Refuse a folder by its files and configuration alone, before any weight is read."""
     config = read_config(folder / "config.json")

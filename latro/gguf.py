@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
+from latro.checkpoints import save_here
 from latro.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def convert(file: Path, sha256: str, dtype: torch.dtype, folder: Path) -> None:
         model, tokenizer = read_gguf(file, dtype)
         tied_again = tie_again(model)
         check_complete(file, model)
-        model.save_pretrained(part)
+        save_here(model, part)
         tokenizer.save_pretrained(part)
         drop_invented_tokens(part, model.get_input_embeddings().weight.shape[0])
         facts = {

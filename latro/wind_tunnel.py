@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock
 from transformers.utils import logging as transformers_logging
 
+from latro.checkpoints import save_here
 from latro.errors import InputError
 from latro.pretraining import TinyLlamaShape, byte_tokenizer, fit, tiny_llama
 from latro.tasks.base import Task
@@ -139,7 +140,7 @@ class WindTunnel:
         unfinished = folder.with_name(folder.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         transformers_logging.disable_progress_bar()
-        model.save_pretrained(unfinished)
+        save_here(model, unfinished)
         tokenizer.save_pretrained(unfinished)
         (unfinished / "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n")
         unfinished.rename(folder)

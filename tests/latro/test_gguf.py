@@ -15,7 +15,7 @@ from latro.errors import InputError
 from latro.gguf import converted_folder, file_sha256
 from latro.hub import WheelConfig, extract_gguf
 from latro.models import ModelConfig, load_policy
-from tests.latro.tiny_models import tiny_model, tiny_tokenizer, write_gguf
+from tests.latro.tiny_models import second_of_two, tiny_model, tiny_tokenizer, write_gguf
 
 IDS = torch.tensor([[5, 9, 60, 61, 62, 200, 33]])
 
@@ -53,6 +53,13 @@ def test_an_output_matrix_that_repeats_the_embedding_is_tied_again(tmp_path: Pat
     facts = json.loads((loaded.source.folder / "gguf_source.json").read_text())
     assert facts["tied_again"] is True
     assert facts["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+def test_whichever_process_of_a_group_converts_writes_the_weights(tmp_path: Path, monkeypatch) -> None:
+    second_of_two(monkeypatch)
+    _, _, file = toy("llama", tmp_path)
+    folder = converted_folder(file, torch.float32, tmp_path / "cache", file_sha256(file))
+    assert (folder / "model.safetensors").stat().st_size > 10_000
 
 
 def test_an_output_matrix_of_its_own_stays_untied(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from latro.pretraining import TinyLlamaShape, byte_tokenizer, encode_batch, tiny
 from latro.tasks.running_sums import RunningSums
 from latro.types import Example
 from latro.wind_tunnel import WindTunnel, default_cache, reasoned
+from tests.latro.tiny_models import second_of_two
 
 TINY = TinyLlamaShape(width=32, mlp_width=64, layers=2, heads=2, context=128)
 
@@ -84,6 +85,11 @@ def test_a_second_call_reuses_the_folder_and_changed_settings_do_not(tmp_path: P
         toy(tmp_path), task=RunningSums(digits=1, modulus=4, train_size=8, validation_size=1, test_size=1)
     )
     assert other_task.prepare() != folder
+
+
+def test_whichever_process_of_a_group_makes_the_model_writes_its_weights(tmp_path: Path, monkeypatch):
+    second_of_two(monkeypatch)
+    assert weights(toy(tmp_path).prepare())
 
 
 def test_a_killed_run_leaves_no_folder_that_looks_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

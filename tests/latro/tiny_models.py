@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -188,3 +189,9 @@ def paired_rotary(weights: np.ndarray, heads: int) -> np.ndarray:
     """Rows in the order in which llama.cpp keeps Llama's rotary halves: interleaved within each head."""
     half = weights.shape[0] // heads // 2
     return weights.reshape(heads, 2, half, -1).swapaxes(1, 2).reshape(weights.shape)
+
+
+def second_of_two(patch: pytest.MonkeyPatch) -> None:
+    """Let transformers believe that this process is the second of a group, which it lets save nothing."""
+    patch.setattr("transformers.distributed.mixin._is_torch_distributed_initialized", lambda: True)
+    patch.setattr("transformers.distributed.mixin._get_torch_distributed_rank", lambda: 1)
