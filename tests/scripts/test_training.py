@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 TOY = (
     "experiment=latro/smoke",
@@ -19,6 +21,7 @@ TOY = (
     "validation_limit=4",
     "show_samples=0",
 )
+PYTHON = [sys.executable, "-m"]
 RECORDS = ("metrics.jsonl", "samples.jsonl", "validation.jsonl", "health.jsonl")
 
 
@@ -114,7 +117,26 @@ def await_progress(samples: Path, process, timeout: float = 60) -> None:
         time.sleep(0.002)
 
 
-def test_two_processes_give_the_gradient_of_one(cache, tmp_path):
+def launcher(kind: str, folder: Path) -> list[str]:
+    """How two processes are started: by torchrun, or by accelerate with this project's own FSDP2 file, on CPUs."""
+    if kind == "ddp":
+        return [*PYTHON, "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    config = yaml.safe_load(Path("conf/accelerate/fsdp2_8gpu.yaml").read_text())
+    config |= {"num_processes": 2, "use_cpu": True, "mixed_precision": "no", "main_process_port": free_port()}
+    (folder / "fsdp2.yaml").write_text(yaml.safe_dump(config))
+    file = ["--config_file", str(folder / "fsdp2.yaml")]
+    return [*PYTHON, "accelerate.commands.launch", "--multi_gpu", *file]
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(("kind", "share_held"), [("ddp", 1.0), ("fsdp2", 0.5)])
+def test_two_processes_give_the_gradient_of_one(kind, share_held, cache, tmp_path):
     common = [*TOY, f"model.cache={cache}", "max_steps=1", "trainer.optim=sgd", "trainer.save_strategy=no"]
     common += [
         "trainer.load_best_model_at_end=false",
@@ -122,19 +144,17 @@ def test_two_processes_give_the_gradient_of_one(cache, tmp_path):
         "trainer.eval_on_start=false",
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    alone = [sys.executable, "-m", "tests.scripts.training_worker"]
-    pair = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone",
-            "-m", "tests.scripts.training_worker"]  # fmt: skip
-    for launcher, prompts, name in ((alone, 8, "one"), (pair, 4, "two")):
+    for start, prompts, name in ((PYTHON[:1], 8, "one"), (launcher(kind, tmp_path), 4, "two")):
         arguments = [f"output_dir={tmp_path / name}", f"trainer.per_device_train_batch_size={prompts}"]
-        command = [*launcher, str(tmp_path / f"{name}.pt"), *common, *arguments]
-        subprocess.run(command, check=True, env=environment, timeout=300)
+        worker = ["-m", "tests.scripts.training_worker", str(tmp_path / f"{name}.pt")]
+        subprocess.run([*start, *worker, *common, *arguments], check=True, env=environment, timeout=300)
     one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
     assert json.loads((tmp_path / "two/environment.json").read_text())["world_size"] == 2
+    assert two["share_held"] == share_held
     assert len(rows(tmp_path / "two/samples.jsonl")) == 8 * 4
     assert {row["rationale"] for row in rows(tmp_path / "one/samples.jsonl")} == {
         row["rationale"] for row in rows(tmp_path / "two/samples.jsonl")
     }
-    scale = max(gradient.abs().max() for gradient in one.values())
-    for name, gradient in one.items():
-        assert (gradient - two[name]).abs().max() < 1e-5 * max(scale, 1), name
+    scale = max(gradient.abs().max() for gradient in one["gradient"].values())
+    for name, gradient in one["gradient"].items():
+        assert (gradient - two["gradient"][name]).abs().max() < 1e-5 * max(scale, 1), name
