@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from pract.budget import Ledger
@@ -88,11 +89,16 @@ class RecordedChat:
 
 def digest(messages: Sequence[Message], choices: Sequence[str] | None = None) -> str:
     """Sixteen hexadecimal digits that tell one prompt from another."""
+    return _digest(tuple(messages), tuple(choices or ()))
+
+
+@lru_cache(maxsize=1)  # the agent asks, and then the chat on record
+def _digest(messages: tuple[Message, ...], choices: tuple[str, ...]) -> str:
     turns = [
         (m.role, m.content, m.tool_call_id, [(call.id, call.name, call.arguments) for call in m.tool_calls])
         for m in messages
     ]
-    packed = json.dumps([turns, list(choices or ())], ensure_ascii=True)
+    packed = json.dumps([turns, choices], ensure_ascii=True)
     return hashlib.sha256(packed.encode()).hexdigest()[:16]
 
 

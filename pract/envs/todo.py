@@ -145,6 +145,8 @@ class TodoList:
 class Todo(FunctionTools):
     """The to-do list as an environment."""
 
+    quick: Literal[True] = True
+
     def __init__(self, data: str | None = None) -> None:
         """`data`: AgentBoard's folder; without it, our own small list."""
         if data is None:

@@ -6,7 +6,6 @@ size; retries are the session's.
 
 import importlib
 import logging
-import urllib.request
 from collections.abc import Mapping
 from types import ModuleType, TracebackType
 from typing import Any
@@ -29,6 +28,8 @@ def sdk_http() -> ModuleType:
 
 def proxy_for(url: str) -> str | None:
     """The proxy that the environment names for this address, if any."""
+    import urllib.request  # 0.05 s: not before the first call
+
     scheme, _, rest = url.partition("://")
     host = rest.partition("/")[0]
     if urllib.request.proxy_bypass(host.partition(":")[0]) or host.startswith(("127.", "localhost", "[::1]")):
@@ -41,7 +42,13 @@ class SdkSender:
     """Requests through the SDK's client."""
 
     def __init__(
-        self, base_url: str, key: str | None, *, max_bytes: int, connect_seconds: float, timeout_seconds: float
+        self,
+        base_url: str,
+        key: str | None,
+        *,
+        max_bytes: int,
+        connect_seconds: float,
+        timeout_seconds: float,
     ) -> None:
         import openai  # 0.4 s: not before the first call
 

@@ -45,8 +45,9 @@ class PlainSender:
         self._base_url = base_url
         self._max_bytes = max_bytes
         self._connect_seconds = connect_seconds
-        self._headers = "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: latro-pract\r\n" + (
-            f"Authorization: Bearer {key}\r\n" if key else ""
+        self._headers = (
+            "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: latro-pract\r\n"
+            + (f"Authorization: Bearer {key}\r\n" if key else "")
         )
         self._heads: dict[tuple[str, str], tuple[Address, bytes]] = {}
         self._idle: dict[Address, list[_Connection]] = {}

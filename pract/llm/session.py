@@ -193,5 +193,7 @@ def read_key(variable: str | None) -> str | None:
             f"llm.api_key_env={variable}: this environment variable is not set; export {variable}=..."
         )
     if not (key.isascii() and key.isprintable()):
-        raise InputError(f"llm.api_key_env={variable}: its value is no key; it has characters no header may hold")
+        raise InputError(
+            f"llm.api_key_env={variable}: its value is no key; it has characters no header may hold"
+        )
     return key
