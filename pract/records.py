@@ -17,7 +17,7 @@ _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 
 def to_json(value: Any) -> Any:
     """The value as dicts, lists and scalars. Raises TypeError for what JSON cannot hold."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _AS_THEY_ARE:
         return value
     names = _field_names(kind)

@@ -44,6 +44,8 @@ class TodoList:
         self.finished = False
         self.answer: Any = None
         self.completed: list[str] = []
+        self.needed = 0
+        """Changes that lead from this list to the expected one, at the start of the episode."""
         self.projects: dict[str, dict[str, Any]] = {}
         self.tasks: dict[str, dict[str, Any]] = {}
         for number, project in enumerate(projects, start=1):
@@ -167,7 +169,7 @@ class Todo(FunctionTools):
             licence="Apache-2.0" if data is None else "GPL-2.0-only",
             splits=carve(tasks, lambda task: wording(task.instruction)),
             actions=actions,
-            start=lambda task, seed: self._begin(task.data),
+            start=lambda task, seed: self._begin_task(task.data),
             verdict=self._judge,
             content=content,
         )
@@ -180,14 +182,18 @@ class Todo(FunctionTools):
         ]
         return [*calls, Action(name="finish", arguments={"answer": task.data["answer"]})]
 
+    def _begin_task(self, setting: Mapping[str, Any]) -> TodoList:
+        world = self._begin(setting)
+        world.needed = len(_changes(world, setting["state"]))
+        return world
+
     def _begin(self, setting: Mapping[str, Any]) -> TodoList:
         return TodoList(self._projects, setting["date"], setting["place"])
 
     def _judge(self, task: Task, world: TodoList) -> Verdict:
         expected, now = task.data["state"], world.snapshot()
         reached = all(now[part] == expected[part] for part in expected)
-        needed = len(_changes(self._begin(task.data), expected))
-        left = len(_changes(world, expected))
+        needed, left = world.needed, len(_changes(world, expected))
         asks = task.data["answer"] != DONE
         answered = world.finished and (not asks or same_answer(world.answer, task.data["answer"]))
         share = max(0.0, 1 - left / needed) / (1 + asks) if needed else 0.0
