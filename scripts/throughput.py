@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def measure_rate(setting: Setting, server: Served, episodes: int, seconds: float
 
     async def measured() -> Rate:
         async with _Players(setting, server, episodes).ready() as players:
-            await players.play(episodes)  # connects, and makes the environments
+            await players.play(episodes, steps=1)  # connects, and makes the environments
             waves = max(1, round(seconds * setting.ideal_rate(episodes) / (episodes * setting.steps)))
             before, load = players.calls, _Load(server)
             await players.play(waves * episodes)
@@ -156,20 +156,22 @@ class _Players:
     def calls(self) -> int:
         return self._ledger.spent.calls
 
-    async def play(self, count: int) -> None:
-        """Play so many episodes to their last step. Raises InputError if the model's answer does not allow it."""
+    async def play(self, count: int, steps: int | None = None) -> None:
+        """Play so many episodes to their last step, or so many steps of each. Raises InputError if the model's answer does not allow it."""
         taken = done = 0
+        steps = steps or self._setting.steps
+        task = replace(self._task, max_steps=steps)
 
         def jobs() -> Iterator[Job]:
             nonlocal taken
             for _ in range(count):
                 taken, self._games = taken + 1, self._games + 1
                 self.most_ahead = max(self.most_ahead, taken - done)
-                yield Job(key=f"benchmark/{self._games}", task=self._task, agent=self._agent, seed=0)
+                yield Job(key=f"benchmark/{self._games}", task=task, agent=self._agent, seed=0)
 
         async for episode in play_many(jobs(), self._seats, self._log):
             done += 1
-            if len(episode.steps) != self._setting.steps or any(s.action is None for s in episode.steps):
+            if len(episode.steps) != steps or any(s.action is None for s in episode.steps):
                 said = episode.failure or episode.steps[-1].observation
                 raise InputError(f"reply: an episode ended early ({said}); give a call that does not end it")
 
