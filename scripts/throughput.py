@@ -157,7 +157,10 @@ class _Players:
         return self._ledger.spent.calls
 
     async def play(self, count: int, steps: int | None = None) -> None:
-        """Play so many episodes to their last step, or so many steps of each. Raises InputError if the model's answer does not allow it."""
+        """Play so many episodes to their last step, or so many steps of each.
+
+        Raises InputError if the model's answer ends an episode or cannot be read.
+        """
         taken = done = 0
         steps = steps or self._setting.steps
         task = replace(self._task, max_steps=steps)
