@@ -217,7 +217,9 @@ def _size(text: str) -> int:
 
 def shown(observation: Observation, limit: int) -> str:
     """The observation's text as the agent is shown it, cut to so many characters."""
-    text = observation.text.encode("utf-8", "replace").decode("utf-8")
+    text = observation.text
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
     if len(text) <= limit:
         return text
     return f"{text[:limit]} [{len(text) - limit} more characters]"

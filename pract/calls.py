@@ -76,7 +76,7 @@ class RecordedChat:
         return reply
 
     def _write(self, tag: str, data: Mapping[str, Any]) -> None:
-        self._log.append(CHAT, tag, data, at=self._ledger.spent.seconds)
+        self._log.append(CHAT, tag, data, at=self._ledger.seconds)
 
     def count_tokens(self, text: str) -> int:
         """As the model behind it counts."""
@@ -110,12 +110,14 @@ def _outcome(logged: Mapping[str, Any]) -> Reply:
 
 def _storable(reply: Reply) -> Reply:
     """The reply with its texts cut to a bounded length and fit for UTF-8."""
+    text = _clean(reply.text)
     calls = tuple(
         ToolCall(id=_clean(call.id), name=_clean(call.name), arguments=_clean(call.arguments))
         for call in reply.tool_calls[:16]
     )
-    return replace(reply, text=_clean(reply.text), tool_calls=calls)
+    return reply if text == reply.text and not calls else replace(reply, text=text, tool_calls=calls)
 
 
 def _clean(text: str) -> str:
-    return text[:MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
+    short = text[:MAX_TEXT]
+    return short if short.isascii() else short.encode("utf-8", "replace").decode("utf-8")

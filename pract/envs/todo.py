@@ -11,6 +11,7 @@ enlarged set), todo_projects.json and todo_raw.json; problems of equal wording s
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import cache
 from typing import Any, Literal
 
 from pract.envs.tools.answers import same_answer
@@ -152,10 +153,8 @@ class Todo(FunctionTools):
     def __init__(self, data: str | None = None) -> None:
         """`data`: AgentBoard's folder; without it, our own small list."""
         if data is None:
-            path = PACKAGE_DATA / "todo.json"
-            own = read_json(path)
-            self._projects = own["projects"]
-            tasks, content = [self._own_task(row) for row in own["problems"]], digest(path)
+            self._projects, tasks = _own_problems()
+            content = digest(PACKAGE_DATA / "todo.json")
             actions = [action_of(getattr(TodoList, name)) for name in ACTIONS]
         else:
             names = ("todo_projects.json", "todo.jsonl", "todo_raw.json")
@@ -199,15 +198,23 @@ class Todo(FunctionTools):
         share = max(0.0, 1 - left / needed) / (1 + asks) if needed else 0.0
         return Verdict(score=float(reached and answered), progress=max(share, float(reached and answered)))
 
-    def _own_task(self, row: Mapping[str, Any]) -> Task:
-        """A problem of our own: its expected list is the first one after the changes that it names."""
-        world = TodoList(self._projects, row["date"], row["place"])
-        ids = {task["content"]: key for key, task in world.tasks.items()}
-        ids |= {project["name"]: key for key, project in world.projects.items()}
-        for name, target, *value in row.get("changes", []):
-            getattr(world, name)(ids[target], *value)
-        setting = {"date": row["date"], "place": row["place"], "answer": row["answer"]}
-        return Task(id=row["id"], instruction=row["goal"], data={**setting, "state": world.snapshot()})
+
+@cache  # episodes at once have an object each, and need not have a copy of the tasks each
+def _own_problems() -> tuple[list[dict[str, Any]], list[Task]]:
+    """Our own projects and problems."""
+    own = read_json(PACKAGE_DATA / "todo.json")
+    return own["projects"], [_own_task(own["projects"], row) for row in own["problems"]]
+
+
+def _own_task(projects: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> Task:
+    """A problem of our own: its expected list is the first one after the changes that it names."""
+    world = TodoList(projects, row["date"], row["place"])
+    ids = {task["content"]: key for key, task in world.tasks.items()}
+    ids |= {project["name"]: key for key, project in world.projects.items()}
+    for name, target, *value in row.get("changes", []):
+        getattr(world, name)(ids[target], *value)
+    setting = {"date": row["date"], "place": row["place"], "answer": row["answer"]}
+    return Task(id=row["id"], instruction=row["goal"], data={**setting, "state": world.snapshot()})
 
 
 def _published_task(row: Mapping[str, Any]) -> Task:
