@@ -115,7 +115,16 @@ def table(found: Findings, busy_cores: float) -> "Table":
     from rich.table import Table
 
     view = Table(title="Episodes that wait for a model")
-    columns = ("at once", "calls/s", "of the ideal", "possible", "judged by", "CPU ms/call", "others' cores")
+    columns = (
+        "at once",
+        "calls/s",
+        "of the ideal",
+        "possible",
+        "judged by",
+        "CPU ms/call",
+        "others' cores",
+        "yardstick µs",
+    )
     for column in columns:
         view.add_column(column, justify="right")
     for rate in found.rates:
@@ -127,6 +136,7 @@ def table(found: Findings, busy_cores: float) -> "Table":
             judged_share(rate, busy_cores)[1],
             f"{rate.cpu_ms:.2f}",
             f"{rate.others_cores:.1f}",
+            f"{rate.yardstick_us:.0f}",
         )
     return view
 

@@ -59,7 +59,9 @@ class Rate:
     possible_share: float
     """Of the ideal rate, if the client had a core to itself: what the CPU time allows."""
     others_cores: float
-    """Cores that neither client nor server kept busy meanwhile."""
+    """Cores that programs other than client and server kept busy meanwhile."""
+    yardstick_us: float
+    """CPU time of the same piece of pure Python before and after: others slow CPU time down as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +194,7 @@ class _Load:
 
     def __init__(self, server: Served) -> None:
         self._server = psutil.Process(server.process)
+        self._yardstick = yardstick()
         self._started = self._now()
 
     def rate(self, setting: Setting, episodes: int, calls: int) -> Rate:
@@ -207,12 +210,21 @@ class _Load:
             cpu_ms=own / calls * 1000,
             possible_share=min(1.0, calls / own / ideal),
             others_cores=max(0.0, everybody - own - served) / wall,
+            yardstick_us=(self._yardstick + yardstick()) / 2,
         )
 
     def _now(self) -> tuple[float, float, float, float]:
         times, served = psutil.cpu_times(), self._server.cpu_times()
         busy = times.user + times.nice + times.system + getattr(times, "softirq", 0.0)
         return time.perf_counter(), time.process_time(), served.user + served.system, busy
+
+
+def yardstick(runs: int = 20) -> float:
+    """CPU microseconds to square the numbers below 10,000."""
+    started = time.process_time()
+    for _ in range(runs):
+        [number * number for number in range(10_000)]
+    return (time.process_time() - started) / runs * 1e6
 
 
 def steps_per_second(environment: Environment, tasks: int) -> float:

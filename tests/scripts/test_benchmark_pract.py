@@ -32,6 +32,7 @@ def rate(**figures: float) -> Rate:
         "cpu_ms": 0.5,
         "possible_share": 1.0,
         "others_cores": 0.0,
+        "yardstick_us": 400.0,
     }
     return Rate(**{**usual, **figures})  # type: ignore[arg-type]
 
