@@ -73,7 +73,7 @@ def middle(runs: "Sequence[Rate]") -> "Rate":
     from scripts.throughput import Rate
 
     rows = [asdict(run) for run in runs]
-    return Rate(**{name: median(row[name] for row in rows) for name in rows[0]})
+    return Rate(**{name: type(value)(median(row[name] for row in rows)) for name, value in rows[0].items()})
 
 
 def line(rate: "Rate") -> str:

@@ -67,6 +67,7 @@ def test_a_machine_that_others_keep_busy_is_judged_by_cpu_time():
 def test_the_middle_is_the_median_of_each_figure():
     runs = [rate(cpu_ms=cpu, ideal_share=share) for cpu, share in ((0.9, 0.5), (0.4, 0.9), (0.5, 0.7))]
     assert middle(runs) == rate(cpu_ms=0.5, ideal_share=0.7)
+    assert str(middle(runs[:2]).episodes) == "64"
 
 
 def test_an_import_that_brings_torch_is_refused(tmp_path, monkeypatch):
