@@ -378,6 +378,12 @@ def test_a_call_costs_little_enough_for_sixty_four_at_once(quick_server: str) ->
     assert min(_measure(quick_server).cpu_ms for _ in range(3)) < 0.6
 
 
+def test_the_quick_way_takes_less_than_half_of_the_sdks_time(quick_server: str) -> None:
+    """A ratio of CPU times from one run: about a tenth; docs/performance.md."""
+    quick = min(_measure(quick_server, calls=320).cpu_ms for _ in range(2))
+    assert quick < 0.5 * _measure(quick_server, calls=320, direct=False).cpu_ms
+
+
 @pytest.mark.slow
 def test_sixty_four_calls_at_once_reach_nine_tenths_of_the_ideal_rate(quick_server: str) -> None:
     """Wall time, so it needs a core of its own for the server; the best of six counts."""
@@ -392,8 +398,8 @@ class Measured:
     """CPU time of this process for each call."""
 
 
-def _measure(url: str, calls: int = 1280) -> Measured:
-    chat = chat_at(url, concurrency=64, timeout_seconds=10)
+def _measure(url: str, calls: int = 1280, direct: bool = True) -> Measured:
+    chat = chat_at(url, concurrency=64, timeout_seconds=10, direct=direct)
 
     async def caller(count: int) -> None:
         for index in range(count):
