@@ -8,6 +8,7 @@ thought before the call instead and so halves the number of calls.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pract import prompts
@@ -129,6 +130,7 @@ class Agent:
         """Ask for the next action. Raises ChatError or BudgetExhausted; never for what the model says."""
         choices = _choices(hints) if self.config.calls == "choice" else None
         messages, dropped = self._fitting_prompt(task, first, steps)
+        prompt = digest(messages, choices)
         reply = await self.chat.reply(
             messages,
             max_tokens=self.config.max_tokens,
@@ -140,7 +142,7 @@ class Agent:
             tag=tag,
         )
         outcome = parse_reply(reply, self.actions)
-        return Turn(reply=reply, outcome=outcome, prompt=digest(messages, choices), dropped=dropped)
+        return Turn(reply=reply, outcome=outcome, prompt=prompt, dropped=dropped)
 
     def _fitting_prompt(self, task: Task, first: str, steps: Sequence[Step]) -> tuple[list[Message], int]:
         """The prompt with as few of the oldest observations left out as needed, and how many that are.
@@ -169,8 +171,12 @@ class Agent:
         calls = sum(
             self.chat.count_tokens(call.arguments) for message in messages for call in message.tool_calls
         )
-        texts = sum(self.chat.count_tokens(message.content) + _MESSAGE_OVERHEAD for message in messages)
-        return calls + texts
+        texts = sum(self.chat.count_tokens(message.content) + _MESSAGE_OVERHEAD for message in messages[1:])
+        return calls + texts + self._system_tokens
+
+    @cached_property
+    def _system_tokens(self) -> int:
+        return self.chat.count_tokens(self._system.content) + _MESSAGE_OVERHEAD
 
     def prompt(self, task: Task, first: str, steps: Sequence[Step], *, dropped: int = 0) -> list[Message]:
         """The messages that ask for the next action, with the oldest `dropped` observations left out."""
@@ -201,13 +207,19 @@ class Agent:
 
 def _bytes(messages: Sequence[Message]) -> int:
     """Bytes of the messages and then some: no text has more tokens than bytes, and counting these is fast."""
-    texts = sum(4 * len(message.content) + _MESSAGE_OVERHEAD for message in messages)
-    return texts + sum(4 * len(call.arguments) for message in messages for call in message.tool_calls)
+    texts = sum(_size(message.content) + _MESSAGE_OVERHEAD for message in messages)
+    return texts + sum(_size(call.arguments) for message in messages for call in message.tool_calls)
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else 4 * len(text)
 
 
 def shown(observation: Observation, limit: int) -> str:
     """The observation's text as the agent is shown it, cut to so many characters."""
-    text = observation.text.encode("utf-8", "replace").decode("utf-8")
+    text = observation.text
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
     if len(text) <= limit:
         return text
     return f"{text[:limit]} [{len(text) - limit} more characters]"

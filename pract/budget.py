@@ -86,15 +86,20 @@ class Ledger:
     @property
     def spent(self) -> Spent:
         """Everything settled so far."""
-        return replace(self._spent, seconds=self._clock() - self._started)
+        return replace(self._spent, seconds=self.seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far, over all sessions of the run."""
+        return self._clock() - self._started
 
     def exhausted(self) -> str | None:
         """Name of the limit that forbids one more call, or None."""
-        spent = self.spent
+        spent = self._spent
         used = {
             "calls": spent.calls + self.in_flight,
             "tokens": spent.tokens,
-            "seconds": spent.seconds,
+            "seconds": self.seconds,
             "usd": spent.usd,
         }
         for name, amount in used.items():

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from pract.budget import Ledger
@@ -75,7 +76,7 @@ class RecordedChat:
         return reply
 
     def _write(self, tag: str, data: Mapping[str, Any]) -> None:
-        self._log.append(CHAT, tag, data, at=self._ledger.spent.seconds)
+        self._log.append(CHAT, tag, data, at=self._ledger.seconds)
 
     def count_tokens(self, text: str) -> int:
         """As the model behind it counts."""
@@ -88,11 +89,16 @@ class RecordedChat:
 
 def digest(messages: Sequence[Message], choices: Sequence[str] | None = None) -> str:
     """Sixteen hexadecimal digits that tell one prompt from another."""
+    return _digest(tuple(messages), tuple(choices or ()))
+
+
+@lru_cache(maxsize=1)  # the agent asks, and then the chat on record
+def _digest(messages: tuple[Message, ...], choices: tuple[str, ...]) -> str:
     turns = [
         (m.role, m.content, m.tool_call_id, [(call.id, call.name, call.arguments) for call in m.tool_calls])
         for m in messages
     ]
-    packed = json.dumps([turns, list(choices or ())], ensure_ascii=True)
+    packed = json.dumps([turns, choices], ensure_ascii=True)
     return hashlib.sha256(packed.encode()).hexdigest()[:16]
 
 
@@ -104,12 +110,14 @@ def _outcome(logged: Mapping[str, Any]) -> Reply:
 
 def _storable(reply: Reply) -> Reply:
     """The reply with its texts cut to a bounded length and fit for UTF-8."""
+    text = _clean(reply.text)
     calls = tuple(
         ToolCall(id=_clean(call.id), name=_clean(call.name), arguments=_clean(call.arguments))
         for call in reply.tool_calls[:16]
     )
-    return replace(reply, text=_clean(reply.text), tool_calls=calls)
+    return reply if text == reply.text and not calls else replace(reply, text=text, tool_calls=calls)
 
 
 def _clean(text: str) -> str:
-    return text[:MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
+    short = text[:MAX_TEXT]
+    return short if short.isascii() else short.encode("utf-8", "replace").decode("utf-8")

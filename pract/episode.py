@@ -5,7 +5,7 @@ import logging
 import math
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,16 +40,31 @@ class Job:
     seed: int
 
 
-async def play_many(jobs: Iterable[Job], seats: Seats, log: EventLog | None = None) -> AsyncIterator[Episode]:
+def play_many(jobs: Iterable[Job], seats: Seats, log: EventLog | None = None) -> AsyncIterator[Episode]:
     """The episodes of the jobs, in the order of the jobs, as many at once as there are seats.
 
     Jobs are taken from the iterable as room becomes free, so it may be long. Episodes found in the log are not
     played again. Raises InputError only; all other faults are an episode's status.
     """
-    waiting: deque[asyncio.Task[Episode]] = deque()
+    return play_each(jobs, seats, log, _as_it_is)
+
+
+async def _as_it_is(episode: Episode) -> Episode:
+    return episode
+
+
+async def play_each(
+    jobs: Iterable[Job], seats: Seats, log: EventLog | None, then: Callable[[Episode], Awaitable[T]]
+) -> AsyncIterator[T]:
+    """As `play_many`, but what `then` makes of each episode as soon as it has ended, while others are under way.
+
+    An episode keeps its seat until `then` is done, so that no more is asked of the models at once than there are
+    seats. Raises what `then` raises.
+    """
+    waiting: deque[asyncio.Task[T]] = deque()
     try:
         for job in jobs:
-            waiting.append(asyncio.ensure_future(_play(job, seats, log)))
+            waiting.append(asyncio.ensure_future(_play(job, seats, log, then)))
             if len(waiting) >= WINDOW * seats.count:
                 yield await waiting[0]
                 waiting.popleft()
@@ -62,17 +77,15 @@ async def play_many(jobs: Iterable[Job], seats: Seats, log: EventLog | None = No
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def _play(job: Job, seats: Seats, log: EventLog | None) -> Episode:
+async def _play(job: Job, seats: Seats, log: EventLog | None, then: Callable[[Episode], Awaitable[T]]) -> T:
     known = log.past(EPISODE, job.key) if log is not None else None
-    if known is not None:
-        episode = from_json(Episode, known)
-        if episode.principles == _version(job.agent):
-            return episode
     async with seats.one() as seat:
-        episode = await play_episode(seat, job)
-    if log is not None and not _to_be_retried(episode):
-        log.append(EPISODE, job.key, to_json(episode))
-    return episode
+        episode = None if known is None else from_json(Episode, known)
+        if episode is None or episode.principles != _version(job.agent):
+            episode = await play_episode(seat, job)
+            if log is not None and not _to_be_retried(episode):
+                log.append(EPISODE, job.key, to_json(episode))
+        return await then(episode)
 
 
 def _to_be_retried(episode: Episode) -> bool:

@@ -1,5 +1,6 @@
 """The optimizer: principles and reflections become new principles. What cannot be used leaves the old text in place."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -180,16 +181,18 @@ class PrincipleOptimizer:
         return Rewrite(principles=after, changes=tuple(changes))
 
     async def _rewritten(self, old: Principles, targets: Sequence[str], evidence: Evidence) -> list[Change]:
-        """Ask for a new text for each target, one call each or one for all."""
+        """Ask for a new text for each target, one call each or one for all.
+
+        Prompts differ in their last line alone. So the first call is made by itself, and the others, all at once,
+        find its prefix in the server's cache.
+        """
+        if not targets:
+            return []
         groups = [[name] for name in targets] if self.config.calls == "per_action" else [list(targets)]
-        changes: list[Change] = []
-        for group in groups:
-            if group:
-                proposals = await self._ask(old, group, evidence)
-                changes.extend(
-                    self._judged(n, old.texts.get(n, ""), proposals.get(n, Proposal())) for n in group
-                )
-        return changes
+        first = await self._ask(old, groups[0], evidence)
+        others = await asyncio.gather(*(self._ask(old, group, evidence) for group in groups[1:]))
+        proposals = {name: proposal for found in (first, *others) for name, proposal in found.items()}
+        return [self._judged(n, old.texts.get(n, ""), proposals.get(n, Proposal())) for n in targets]
 
     async def _ask(self, old: Principles, group: Sequence[str], evidence: Evidence) -> Mapping[str, Proposal]:
         max_tokens = min(self.config.max_tokens * len(group), self.chat.context_tokens // 2)

@@ -5,17 +5,24 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from enum import Enum
 from typing import Any, TypeVar, Union
 
 T = TypeVar("T")
 
 
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+
+
 def to_json(value: Any) -> Any:
     """The value as dicts, lists and scalars. Raises TypeError for what JSON cannot hold."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    kind: Any = type(value)
+    if kind in _AS_THEY_ARE:
+        return value
+    names = _field_names(kind)
+    if names is not None:
+        return {name: to_json(getattr(value, name)) for name in names}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -24,11 +31,17 @@ def to_json(value: Any) -> Any:
         return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str | int):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise TypeError(f"{value!r} of type {type(value).__name__} does not survive JSON")
+    raise TypeError(f"{value!r} of type {kind.__name__} does not survive JSON")
+
+
+@functools.cache
+def _field_names(kind: Hashable) -> tuple[str, ...] | None:
+    """The fields of a dataclass, None for any other type; asked for every value of every event."""
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 def from_json(kind: type[T], data: Any) -> T:

@@ -5,13 +5,12 @@ in sequence, each task played under the principles that the one before led to, o
 principles, the resulting sets then merged.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from pract.agent import Agent, AgentConfig
-from pract.episode import Job, play_many
+from pract.episode import Job, play_each
 from pract.events import REFLECTION, EventLog, key_of
 from pract.llm.base import Chat
 from pract.optimizer import Change, Optimizer, Rewrite
@@ -61,14 +60,31 @@ class Crew:
         self, tasks: Iterable[tuple[str, Task, int]], principles: Principles
     ) -> tuple[Episode, ...]:
         """The episodes of (key, task, seed), in order, played under the principles."""
+
+        async def nothing(episode: Episode) -> None:
+            pass
+
+        return tuple([episode for episode, _ in await self.play_then(tasks, principles, nothing)])
+
+    async def play_then(
+        self,
+        tasks: Iterable[tuple[str, Task, int]],
+        principles: Principles,
+        then: Callable[[Episode], Awaitable[T]],
+    ) -> list[tuple[Episode, T]]:
+        """The episodes in order, each with what `then` made of it as soon as it had ended."""
         agent = Agent(self.chat, self.agent, self.actions, principles)
         jobs = (Job(key=key, task=task, agent=agent, seed=seed) for key, task, seed in tasks)
-        episodes = []
-        async for episode in play_many(jobs, self.seats, self.log):
-            episodes.append(episode)
+
+        async def both(episode: Episode) -> tuple[Episode, T]:
+            return episode, await then(episode)
+
+        found = []
+        async for episode, outcome in play_each(jobs, self.seats, self.log, both):
+            found.append((episode, outcome))
             if self.watch is not None:
                 self.watch(episode)
-        return tuple(episodes)
+        return found
 
     async def reflect(self, episode: Episode, principles: Principles) -> Reflection:
         """The reflection on an episode, logged."""
@@ -77,37 +93,40 @@ class Crew:
         self.log.record(REFLECTION, reflection.id, to_json(reflection))
         return reflection
 
-    async def side_by_side(self, work: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
-        """The outcomes in order, as many at once as there are seats."""
-        gate = asyncio.Semaphore(self.seats.count)
-
-        async def one(act: Callable[[], Awaitable[T]]) -> T:
-            async with gate:
-                return await act()
-
-        return list(await asyncio.gather(*(one(act) for act in work)))
-
 
 async def batch_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, key: str) -> Lesson:
-    """RPO-Batch: one rewrite from all reflections of the batch."""
-    episodes, reflections = await _played_and_criticised(crew, tasks, before, key)
+    """RPO-Batch: one rewrite from all reflections of the batch, each made as soon as its episode has ended."""
+
+    async def criticise(episode: Episode) -> Reflection:
+        return await crew.reflect(episode, before)
+
+    played = await crew.play_then(_places(crew, tasks, key), before, criticise)
+    reflections = [reflection for _, reflection in played]
     rewrite = await crew.optimizer.improve(before, reflections, tag=f"{key}/optimize", seed=crew.seed)
-    return _lesson(episodes, reflections, [rewrite], before)
+    return _lesson([episode for episode, _ in played], reflections, [rewrite], before)
 
 
 async def merged_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, key: str) -> Lesson:
-    """RPO-Traj, independent then merged: one rewrite for each trajectory, then one set from all of them."""
-    episodes, reflections = await _played_and_criticised(crew, tasks, before, key)
+    """RPO-Traj, independent then merged: one rewrite for each trajectory, then one set from all of them.
 
-    def rewriting(position: int, reflection: Reflection) -> Callable[[], Awaitable[Rewrite]]:
-        tag = f"{key}/optimize-{position:03d}"
-        return lambda: crew.optimizer.improve(before, [reflection], tag=tag, seed=crew.seed)
+    Trajectories do not wait for each other: each is criticised and rewritten from as soon as it has ended.
+    """
+    places = _places(crew, tasks, key)
+    position = {place: number for number, (place, _, _) in enumerate(places)}
 
-    rewrites = await crew.side_by_side(rewriting(number, one) for number, one in enumerate(reflections))
+    async def learn(episode: Episode) -> tuple[Reflection, Rewrite]:
+        reflection = await crew.reflect(episode, before)
+        tag = f"{key}/optimize-{position[episode.id]:03d}"
+        return reflection, await crew.optimizer.improve(before, [reflection], tag=tag, seed=crew.seed)
+
+    learned = await crew.play_then(places, before, learn)
+    rewrites = [rewrite for _, (_, rewrite) in learned]
     versions = [rewrite.principles for rewrite in rewrites if rewrite.principles.version != before.version]
     if versions:
         rewrites.append(await crew.optimizer.merge(before, versions, tag=f"{key}/merge", seed=crew.seed))
-    return _lesson(episodes, reflections, rewrites, before)
+    return _lesson(
+        [episode for episode, _ in learned], [reflection for _, (reflection, _) in learned], rewrites, before
+    )
 
 
 async def sequential_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, key: str) -> Lesson:
@@ -126,17 +145,6 @@ async def sequential_lesson(crew: Crew, tasks: Sequence[Task], before: Principle
         reflections.append(reflection)
         rewrites.append(rewrite)
     return _lesson(episodes, reflections, rewrites, before)
-
-
-async def _played_and_criticised(
-    crew: Crew, tasks: Sequence[Task], before: Principles, key: str
-) -> tuple[tuple[Episode, ...], list[Reflection]]:
-    episodes = await crew.play(_places(crew, tasks, key), before)
-
-    def reflecting(episode: Episode) -> Callable[[], Awaitable[Reflection]]:
-        return lambda: crew.reflect(episode, before)
-
-    return episodes, await crew.side_by_side(reflecting(episode) for episode in episodes)
 
 
 def _places(crew: Crew, tasks: Sequence[Task], key: str) -> list[tuple[str, Task, int]]:

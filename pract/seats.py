@@ -1,6 +1,7 @@
 """Environments, each on a thread of its own: their authors write plain synchronous code and never meet a second thread.
 
-An environment is made, played and closed on one thread, because SQLite connections and Java machines ask for it.
+An environment is made, played and closed on one thread, because SQLite connections and Java machines ask for it; only
+one that promises to be quick (`pract.envs.base.Quick`) is played where its calls are waited for.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from pract.envs.base import Environment, EnvironmentFactory
+from pract.envs.base import Environment, EnvironmentFactory, Quick
 
 T = TypeVar("T")
 
@@ -27,6 +28,8 @@ class Seat:
         self._factory = factory
         self._step_seconds = step_seconds
         self._environment: Environment | None = None
+        self._quick: Environment | None = None
+        """The same, if it promises to be quick."""
         self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] | None = None
 
     async def call(self, act: Callable[[Environment], T]) -> T:
@@ -34,6 +37,8 @@ class Seat:
 
         Raises what it raises, and EnvironmentHung if it takes too long; its thread is then left behind.
         """
+        if self._quick is not None:
+            return act(self._quick)
         try:
             async with asyncio.timeout(
                 self._step_seconds
@@ -46,7 +51,7 @@ class Seat:
     async def renew(self) -> None:
         """Give the environment up after a fault; the next call makes another."""
         if self._environment is not None:
-            environment, self._environment = self._environment, None
+            environment, self._environment, self._quick = self._environment, None, None
             try:
                 async with asyncio.timeout(self._step_seconds):
                     await self._on_thread(environment.close)
@@ -60,7 +65,10 @@ class Seat:
 
     def _made(self) -> Environment:
         if self._environment is None:
-            self._environment = self._factory()
+            self._environment = made = self._factory()
+            if isinstance(made, Quick) and made.quick:
+                self._quick = made
+                self._end_thread()  # it was worth having for the making alone
         return self._environment
 
     def _on_thread(self, work: Callable[[], T]) -> "asyncio.Future[T]":
@@ -72,10 +80,14 @@ class Seat:
         return asyncio.wrap_future(future)
 
     def _leave(self) -> None:
+        self._end_thread()
+        self._environment = self._quick = None
+
+    def _end_thread(self) -> None:
+        """Let the thread end after what it is doing; the next work gets another."""
         if self._work is not None:
             self._work.put(None)
         self._work = None
-        self._environment = None
 
 
 def _serve(work: "queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]") -> None:

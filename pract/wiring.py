@@ -163,6 +163,7 @@ def _look(factory: EnvironmentFactory, config: RpoConfig) -> _World:
             stamp={
                 "environment": environment.name,
                 "environment_version": environment.version,
+                "licence": environment.licence,
                 "content_hash": environment.content_hash(),
             },
         )

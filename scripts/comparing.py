@@ -109,6 +109,7 @@ def look(factory: EnvironmentFactory, cfg: DictConfig) -> World:
             stamp={
                 "environment": environment.name,
                 "environment_version": environment.version,
+                "licence": environment.licence,
                 "content_hash": environment.content_hash(),
             },
         )

@@ -160,7 +160,7 @@ def composition_error(chain: list[BaseException], config_name: str | None) -> st
         options = re.findall(r"[\w./-]+", group[2])
         wanted = group[1].rsplit("/", 1)[-1]
         near = difflib.get_close_matches(wanted, options, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else ";"
         return f"there is no config {group[1]!r}{hint} there are: {', '.join(options)}".replace(
             "? there", "? There"
         )

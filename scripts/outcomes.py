@@ -108,7 +108,7 @@ def results_json(
 ) -> dict[str, Any]:
     """The outcome in lm-eval's shape: `metric,arm`, with intervals, pairs, cost and what did not count.
 
-    environment: `environment`, `environment_version`, `content_hash` of the run's description.
+    environment: `environment`, `environment_version`, `licence`, `content_hash` of the run's description.
     """
     name = environment["environment"]
     row: dict[str, Any] = {"alias": name}
@@ -124,6 +124,7 @@ def results_json(
         "intervals_95": {name: intervals},
         "paired": compare_pairs(arms),
         "versions": {name: environment["environment_version"]},
+        "licence": {name: environment["licence"]},
         "content_hash": {name: environment["content_hash"]},
         "n-samples": {
             name: {

@@ -1,11 +1,15 @@
-"""A bar of episodes played, with success so far, tokens, cost and the time left."""
+"""A bar of episodes played, with success so far, tokens, rates, cost and the time left."""
 
 import sys
+from collections import deque
 
 from tqdm import tqdm
 
-from pract.budget import Ledger
+from pract.budget import Ledger, Spent
 from pract.types import Episode
+
+LATELY = 20
+"""Episodes over which the rates are taken."""
 
 
 class EpisodeBar:
@@ -15,6 +19,7 @@ class EpisodeBar:
         self._ledger = ledger
         self._counted = self._solved = 0
         self._score = 0.0
+        self._lately: deque[Spent] = deque([ledger.spent], maxlen=LATELY)
         self._bar = tqdm(
             total=total,
             desc=title,
@@ -33,13 +38,15 @@ class EpisodeBar:
         self._bar.update()
 
     def account(self) -> str:
-        """`success 40% (12 of 30), score 0.52, 81k tokens, $0.12`."""
+        """`success 40% (12 of 30), score 0.52, 81k tokens, 1.3 calls/s, 410 tokens/s, 87% cached, $0.12`."""
         spent = self._ledger.spent
+        self._lately.append(spent)
         parts = []
         if self._counted:
             parts.append(f"success {self._solved / self._counted:.0%} ({self._solved} of {self._counted})")
             parts.append(f"score {self._score / self._counted:.2f}")
         parts.append(f"{thousands(spent.tokens)} tokens")
+        parts.extend(rates(self._lately[0], spent))
         if spent.usd:
             parts.append(f"${spent.usd:.2f}")
         return ", ".join(parts)
@@ -51,6 +58,20 @@ class EpisodeBar:
     def close(self) -> None:
         """Leave the bar as it stands."""
         self._bar.close()
+
+
+def rates(then: Spent, now: Spent) -> list[str]:
+    """Calls and tokens a second between two moments, and the share of prompt tokens that the server had cached."""
+    calls, tokens, prompt = (
+        now.calls - then.calls,
+        now.tokens - then.tokens,
+        now.prompt_tokens - then.prompt_tokens,
+    )
+    seconds = now.seconds - then.seconds
+    if not calls or seconds <= 0:
+        return []
+    found = [f"{calls / seconds:.3g} calls/s", f"{thousands(round(tokens / seconds))} tokens/s"]
+    return [*found, f"{(now.cached_tokens - then.cached_tokens) / prompt:.0%} cached"] if prompt else found
 
 
 def thousands(count: int) -> str:

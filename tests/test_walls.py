@@ -16,7 +16,7 @@ PLUG_INS = {  # folder of code, folder of YAML, files of the folder that are no 
     "pract/envs": ("conf/env", {"base", "loading"}),
     "pract/llm": (
         "conf/llm",
-        {"base", "probe", "ranking", "retry", "session", "transport", "wire"},
+        {"base", "hosted", "plain", "probe", "ranking", "retry", "session", "wire"},
     ),
 }
 TEST_OPENERS = {"scripts/evaluate_latro.py", "scripts/evaluating.py", "scripts/evaluate_pract.py"}

@@ -7,7 +7,7 @@ import re
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from jsonschema import Draft202012Validator, SchemaError
 
@@ -69,6 +69,17 @@ class HasOracle(Protocol):
     def oracle(self, task: Task) -> Sequence[Action]:
         """Actions that lead from reset to score 1."""
         ...
+
+
+@runtime_checkable
+class Quick(Protocol):
+    """An environment that promises to compute, not to wait: no reset or step takes more than some milliseconds.
+
+    It is then played beside the waiting calls, on whatever thread these are on, which saves two switches of
+    threads a step; nobody watches that it answers in time.
+    """
+
+    quick: Literal[True]
 
 
 class EpisodeOver(RuntimeError):

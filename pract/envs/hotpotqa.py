@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pract.envs.tools.answers import exact_match, token_f1
 from pract.envs.tools.datafiles import PACKAGE_DATA, carve, data_file, digest, read_jsonl
@@ -88,6 +88,8 @@ class Shelf:
 
 class HotpotQA(FunctionTools):
     """The questions as an environment."""
+
+    quick: Literal[True] = True
 
     def __init__(self, data: str | None = None, levels: Sequence[str] = LEVELS) -> None:
         """`data`: folder with BOLAA's files; `levels`: which of easy, medium, hard."""

@@ -11,6 +11,7 @@ enlarged set), todo_projects.json and todo_raw.json; problems of equal wording s
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import cache
 from typing import Any, Literal
 
 from pract.envs.tools.answers import same_answer
@@ -44,6 +45,8 @@ class TodoList:
         self.finished = False
         self.answer: Any = None
         self.completed: list[str] = []
+        self.needed = 0
+        """Changes that lead from this list to the expected one, at the start of the episode."""
         self.projects: dict[str, dict[str, Any]] = {}
         self.tasks: dict[str, dict[str, Any]] = {}
         for number, project in enumerate(projects, start=1):
@@ -145,13 +148,13 @@ class TodoList:
 class Todo(FunctionTools):
     """The to-do list as an environment."""
 
+    quick: Literal[True] = True
+
     def __init__(self, data: str | None = None) -> None:
         """`data`: AgentBoard's folder; without it, our own small list."""
         if data is None:
-            path = PACKAGE_DATA / "todo.json"
-            own = read_json(path)
-            self._projects = own["projects"]
-            tasks, content = [self._own_task(row) for row in own["problems"]], digest(path)
+            self._projects, tasks = _own_problems()
+            content = digest(PACKAGE_DATA / "todo.json")
             actions = [action_of(getattr(TodoList, name)) for name in ACTIONS]
         else:
             names = ("todo_projects.json", "todo.jsonl", "todo_raw.json")
@@ -165,7 +168,7 @@ class Todo(FunctionTools):
             licence="Apache-2.0" if data is None else "GPL-2.0-only",
             splits=carve(tasks, lambda task: wording(task.instruction)),
             actions=actions,
-            start=lambda task, seed: self._begin(task.data),
+            start=lambda task, seed: self._begin_task(task.data),
             verdict=self._judge,
             content=content,
         )
@@ -178,28 +181,40 @@ class Todo(FunctionTools):
         ]
         return [*calls, Action(name="finish", arguments={"answer": task.data["answer"]})]
 
+    def _begin_task(self, setting: Mapping[str, Any]) -> TodoList:
+        world = self._begin(setting)
+        world.needed = len(_changes(world, setting["state"]))
+        return world
+
     def _begin(self, setting: Mapping[str, Any]) -> TodoList:
         return TodoList(self._projects, setting["date"], setting["place"])
 
     def _judge(self, task: Task, world: TodoList) -> Verdict:
         expected, now = task.data["state"], world.snapshot()
         reached = all(now[part] == expected[part] for part in expected)
-        needed = len(_changes(self._begin(task.data), expected))
-        left = len(_changes(world, expected))
+        needed, left = world.needed, len(_changes(world, expected))
         asks = task.data["answer"] != DONE
         answered = world.finished and (not asks or same_answer(world.answer, task.data["answer"]))
         share = max(0.0, 1 - left / needed) / (1 + asks) if needed else 0.0
         return Verdict(score=float(reached and answered), progress=max(share, float(reached and answered)))
 
-    def _own_task(self, row: Mapping[str, Any]) -> Task:
-        """A problem of our own: its expected list is the first one after the changes that it names."""
-        world = TodoList(self._projects, row["date"], row["place"])
-        ids = {task["content"]: key for key, task in world.tasks.items()}
-        ids |= {project["name"]: key for key, project in world.projects.items()}
-        for name, target, *value in row.get("changes", []):
-            getattr(world, name)(ids[target], *value)
-        setting = {"date": row["date"], "place": row["place"], "answer": row["answer"]}
-        return Task(id=row["id"], instruction=row["goal"], data={**setting, "state": world.snapshot()})
+
+@cache  # episodes at once have an object each, and need not have a copy of the tasks each
+def _own_problems() -> tuple[list[dict[str, Any]], list[Task]]:
+    """Our own projects and problems."""
+    own = read_json(PACKAGE_DATA / "todo.json")
+    return own["projects"], [_own_task(own["projects"], row) for row in own["problems"]]
+
+
+def _own_task(projects: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> Task:
+    """A problem of our own: its expected list is the first one after the changes that it names."""
+    world = TodoList(projects, row["date"], row["place"])
+    ids = {task["content"]: key for key, task in world.tasks.items()}
+    ids |= {project["name"]: key for key, project in world.projects.items()}
+    for name, target, *value in row.get("changes", []):
+        getattr(world, name)(ids[target], *value)
+    setting = {"date": row["date"], "place": row["place"], "answer": row["answer"]}
+    return Task(id=row["id"], instruction=row["goal"], data={**setting, "state": world.snapshot()})
 
 
 def _published_task(row: Mapping[str, Any]) -> Task:

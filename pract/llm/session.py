@@ -1,4 +1,4 @@
-"""Calls to one server: the SDK's client, the limit of calls in flight, the attempts of each call."""
+"""Calls to one server: who sends them, the limit of calls in flight, the attempts of each call."""
 
 import asyncio
 import logging
@@ -8,21 +8,16 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pract.errors import InputError
 from pract.llm import wire
 from pract.llm.base import ChatError, ChatErrorKind
+from pract.llm.hosted import SdkSender, proxy_for
+from pract.llm.plain import Answer, GarbledReply, PlainSender, ReplyTooLong
 from pract.llm.retry import Patience, retry_after
-from pract.llm.transport import GarbledReply, ReplyTooLong, Transport, proxy_for, sdk_http
 
 T = TypeVar("T")
-
-_UNSENT = tuple(
-    f"X-Stainless-{name}"
-    for name in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
-)
-"""Headers in which the SDK describes this machine; nobody here needs them, and each costs time on every call."""
 
 _log = logging.getLogger(__name__)
 _KEY_LIKE = re.compile(r"\b(sk|key|hf|gsk)[-_][A-Za-z0-9*_-]{8,}|Bearer\s+\S+")
@@ -37,6 +32,20 @@ class Limits:
     connect_seconds: float
     max_reply_bytes: int
     patience: Patience
+    direct: bool = True
+    """Whether plain `http://` without a proxy is spoken here, and not through the SDK."""
+
+
+class Sender(Protocol):
+    """How bytes reach a server."""
+
+    async def send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
+        """The answer with its whole body. Raises ReplyTooLong, GarbledReply, TimeoutError, OSError, EOFError."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
 
 
 class _Failed(Exception):
@@ -57,37 +66,16 @@ class Session:
     """Connections to one server within one event loop."""
 
     def __init__(self, base_url: str, api_key_env: str | None, limits: Limits) -> None:
-        import openai  # 0.4 s: not before the first call
-
-        http = sdk_http()
-        for name in ("httpx", "httpx2"):  # one INFO line a call would drown the run's log
-            if logging.getLogger(name).level == logging.NOTSET:
-                logging.getLogger(name).setLevel(logging.WARNING)
         self.loop = asyncio.get_running_loop()
         self.base_url = base_url
         self.slots = asyncio.Semaphore(limits.concurrency)
         self._limits = limits
         self._key = read_key(api_key_env)
-        transport = Transport(
-            max_bytes=limits.max_reply_bytes,
-            connect_seconds=limits.connect_seconds,
-            proxy=proxy_for(base_url),
-        )
-        headers: dict[str, Any] = {"Accept-Encoding": "identity"} | {name: openai.Omit() for name in _UNSENT}
-        self._sdk = openai
-        self._response: type[Any] = http.Response
-        self._client = openai.AsyncOpenAI(
-            base_url=base_url,
-            api_key=self._key or "none",  # the SDK insists on one; servers without keys ignore it
-            max_retries=0,
-            timeout=http.Timeout(limits.timeout_seconds, connect=limits.connect_seconds),
-            default_headers=headers,
-            http_client=http.AsyncClient(transport=transport),
-        )
+        self._sender = _sender(base_url, self._key, limits)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.close()
+        await self._sender.close()
 
     def scrub(self, text: str) -> str:
         """The text without the key, whoever repeated it."""
@@ -128,43 +116,56 @@ class Session:
     async def get(self, path: str) -> wire.Json:
         """The JSON at a path, in one attempt. Raises ChatError."""
         try:
-            return await self._attempt("GET", path, {}, lambda data: data, tools_offered=False)
+            return await self._attempt("GET", path, None, lambda data: data, tools_offered=False)
         except _Failed as failed:
             raise ChatError(failed.kind, self.scrub(_KEY_LIKE.sub("***", failed.message))) from None
 
     async def _attempt(
-        self, method: str, path: str, body: wire.Json, read: Callable[[wire.Json], T], *, tools_offered: bool
+        self,
+        method: str,
+        path: str,
+        body: wire.Json | None,
+        read: Callable[[wire.Json], T],
+        *,
+        tools_offered: bool,
     ) -> T:
-        status, headers, content = await self._send(method, path, body)
-        if status != 200:
-            kind, said = wire.classify(status, content, tools_offered=tools_offered)
-            asked = retry_after(headers)
+        answer = await self._send(method, path, body)
+        if answer.status != 200:
+            kind, said = wire.classify(answer.status, answer.content, tools_offered=tools_offered)
+            asked = retry_after(answer.headers)
             wait = f" (asks to wait {asked:.0f} s)" if asked is not None else ""
             raise _Failed(kind, said + wait, asked=asked)
         try:
-            return read(wire.decode_json(content))
+            return read(wire.decode_json(answer.content))
         except ChatError as error:
             raise _Failed(error.kind, error.message) from None
 
-    async def _send(self, method: str, path: str, body: wire.Json) -> tuple[int, Mapping[str, str], bytes]:
+    async def _send(self, method: str, path: str, body: wire.Json | None) -> Answer:
         try:
             async with asyncio.timeout(self._limits.timeout_seconds):
-                if method == "GET":
-                    response = await self._client.get(path, cast_to=self._response)
-                else:
-                    response = await self._client.post(path, cast_to=self._response, body=body)
-        except self._sdk.APIStatusError as error:
-            response = error.response
-        except (TimeoutError, self._sdk.APITimeoutError):
+                return await self._sender.send(method, path, body)
+        except TimeoutError:
             raise _Failed(
                 ChatErrorKind.TIMEOUT,
                 f"no whole reply from {self.base_url} in {self._limits.timeout_seconds:g} s",
             ) from None
-        except self._sdk.APIConnectionError as error:  # which failures the SDK wraps differs by version
-            raise _broken_connection(error.__cause__ or error, self.base_url) from None
         except (OSError, EOFError, ReplyTooLong, GarbledReply) as error:
             raise _broken_connection(error, self.base_url) from None
-        return response.status_code, response.headers, response.content
+
+
+def _sender(base_url: str, key: str | None, limits: Limits) -> Sender:
+    """The quick way where it can be gone, otherwise the SDK."""
+    if limits.direct and base_url.startswith("http://") and proxy_for(base_url) is None:
+        return PlainSender(
+            base_url, key, max_bytes=limits.max_reply_bytes, connect_seconds=limits.connect_seconds
+        )
+    return SdkSender(
+        base_url,
+        key,
+        max_bytes=limits.max_reply_bytes,
+        connect_seconds=limits.connect_seconds,
+        timeout_seconds=limits.timeout_seconds,
+    )
 
 
 def _broken_connection(cause: BaseException, base_url: str) -> _Failed:
@@ -190,5 +191,9 @@ def read_key(variable: str | None) -> str | None:
     if not key:
         raise InputError(
             f"llm.api_key_env={variable}: this environment variable is not set; export {variable}=..."
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            f"llm.api_key_env={variable}: its value is no key; it has characters no header may hold"
         )
     return key

@@ -188,6 +188,54 @@ def test_an_environment_lives_on_one_thread() -> None:
     assert [len(seen) for seen in threads] == [1] * len(threads)
 
 
+class Prompt(Doors):
+    """Doors that promise to be quick."""
+
+    quick = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made_on, self.played_on, self.closed = threading.get_ident(), set[int](), False
+
+    def step(self, action: Action) -> StepResult:
+        self.played_on.add(threading.get_ident())
+        return super().step(action)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_quick_environment_is_made_aside_and_played_where_its_calls_are_awaited() -> None:
+    made: list[Prompt] = []
+
+    def factory() -> Prompt:
+        made.append(Prompt())
+        return made[-1]
+
+    episodes = play(solve, factory=factory, count=12, seats=3, delay=0.001)
+    assert all(e.success for e in episodes)
+    assert [one.played_on for one in made] == [{threading.get_ident()}] * len(made)
+    assert threading.get_ident() not in {one.made_on for one in made}
+    assert all(one.closed for one in made)
+
+
+def test_a_quick_environment_that_raises_is_closed_and_replaced() -> None:
+    made: list[Prompt] = []
+
+    class Faulty(Prompt):
+        def step(self, action: Action) -> StepResult:
+            raise ValueError("boom")
+
+    def factory() -> Prompt:
+        made.append(Prompt() if made else Faulty())
+        return made[-1]
+
+    first, second = play(solve, factory=factory, count=2)
+    assert (first.status, second.status) == (Status.ENVIRONMENT_ERROR, Status.FINISHED)
+    assert first.failure.startswith("ValueError: boom")
+    assert [one.closed for one in made] == [True, True]
+
+
 def test_episodes_come_in_the_order_of_the_jobs() -> None:
     episodes = play(solve, count=20, seats=5, delay=0.001)
     assert [e.id for e in episodes] == [f"e/{n}" for n in range(20)]

@@ -67,7 +67,8 @@ def test_equal_texts_have_equal_versions_whatever_their_history() -> None:
 
 def test_importing_the_loop_takes_under_half_a_second_and_no_torch() -> None:
     code = (
-        "import time; t = time.perf_counter(); import pract.wiring, pract.evaluation; s = time.perf_counter() - t;"
+        "import time; t = time.process_time(); import pract.wiring, pract.evaluation, pract.llm.openai;"
+        "s = time.process_time() - t;"
         "import sys; heavy = {'torch', 'transformers', 'openai', 'hydra'} & set(sys.modules);"
         "print(s); assert not heavy, heavy"
     )

