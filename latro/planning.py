@@ -55,7 +55,9 @@ class ModelSizes:
     @property
     def parameters(self) -> int:
         """All weights."""
-        return self.layers * (self.layer + 2 * self.hidden) + self.hidden + self.matrix * (1 if self.tied else 2)
+        return (
+            self.layers * (self.layer + 2 * self.hidden) + self.hidden + self.matrix * (1 if self.tied else 2)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +232,9 @@ def layer_activations(model: ModelSizes, work: Work) -> float:
         # Every row has its prompt's keys and values, in the cache and once more repeated for all heads, as a mask
         # wants them; and it has that mask.
         behind, whole = work.rationale + work.answer, work.prompt + work.rationale + work.answer
-        kept += work.rows_together * ((2 * model.query + 2 * model.key + behind) * whole - 2 * model.key * behind)
+        kept += work.rows_together * (
+            (2 * model.query + 2 * model.key + behind) * whole - 2 * model.key * behind
+        )
     return kept * work.weight_bytes
 
 
@@ -303,6 +307,8 @@ def time_parts(model: ModelSizes, work: Work, hardware: Hardware) -> dict[str, f
     """Seconds of one step: `sampling`, `update`, and their sum `step`."""
     flop = flop_parts(model, work)
     update = (flop["reference"] + flop["update"]) / (UPDATE_SHARE * hardware.flops)
-    decode = max(flop["decode"] / hardware.flops, decode_bytes(model, work) / hardware.bandwidth) / DECODE_SHARE
+    decode = (
+        max(flop["decode"] / hardware.flops, decode_bytes(model, work) / hardware.bandwidth) / DECODE_SHARE
+    )
     sampling = decode + flop["prefill"] / (UPDATE_SHARE * hardware.flops)
     return {"sampling": sampling, "update": update, "step": sampling + update}
