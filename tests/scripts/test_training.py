@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +23,6 @@ TOY = (
     "validation_limit=4",
     "show_samples=0",
 )
-PYTHON = [sys.executable, "-m"]
 RECORDS = ("metrics.jsonl", "samples.jsonl", "validation.jsonl", "health.jsonl")
 
 
@@ -120,12 +121,11 @@ def await_progress(samples: Path, process, timeout: float = 60) -> None:
 def launcher(kind: str, folder: Path) -> list[str]:
     """How two processes are started: by torchrun, or by accelerate with this project's own FSDP2 file, on CPUs."""
     if kind == "ddp":
-        return [*PYTHON, "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+        return ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     config = yaml.safe_load(Path("conf/accelerate/fsdp2_8gpu.yaml").read_text())
     config |= {"num_processes": 2, "use_cpu": True, "mixed_precision": "no", "main_process_port": free_port()}
     (folder / "fsdp2.yaml").write_text(yaml.safe_dump(config))
-    file = ["--config_file", str(folder / "fsdp2.yaml")]
-    return [*PYTHON, "accelerate.commands.launch", "--multi_gpu", *file]
+    return ["-m", "accelerate.commands.launch", "--multi_gpu", "--config_file", str(folder / "fsdp2.yaml")]
 
 
 def free_port() -> int:
@@ -135,24 +135,49 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.parametrize(("kind", "share_held"), [("ddp", 1.0), ("fsdp2", 0.5)])
-def test_two_processes_give_the_gradient_of_one(kind, share_held, cache, tmp_path):
-    common = [*TOY, f"model.cache={cache}", "max_steps=1", "trainer.optim=sgd", "trainer.save_strategy=no"]
-    common += [
+def first_gradient(
+    cache, folder: Path, prompts: int, *overrides: str, launcher: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The first step of a toy run with `prompts` prompts a process: its gradient, and the share of weights held."""
+    arguments = [*TOY, f"model.cache={cache}", "max_steps=1", "trainer.optim=sgd", "trainer.save_strategy=no"]
+    arguments += [
         "trainer.load_best_model_at_end=false",
         "trainer.eval_strategy=no",
         "trainer.eval_on_start=false",
+        f"output_dir={folder}",
+        f"trainer.per_device_train_batch_size={prompts}",
+        *overrides,
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    for start, prompts, name in ((PYTHON[:1], 8, "one"), (launcher(kind, tmp_path), 4, "two")):
-        arguments = [f"output_dir={tmp_path / name}", f"trainer.per_device_train_batch_size={prompts}"]
-        worker = ["-m", "tests.scripts.training_worker", str(tmp_path / f"{name}.pt")]
-        subprocess.run([*start, *worker, *common, *arguments], check=True, env=environment, timeout=300)
-    one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
+    command = [sys.executable, *launcher, "-m", "tests.scripts.training_worker", f"{folder}.pt", *arguments]
+    subprocess.run(command, check=True, env=environment, timeout=300)
+    return torch.load(f"{folder}.pt")
+
+
+@pytest.fixture(scope="module")
+def alone(cache, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+    """One process's run folder and first step."""
+    folder = tmp_path_factory.mktemp("alone") / "one"
+    return folder, first_gradient(cache, folder, 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scoring", "share_held"),
+    [
+        ("ddp", "fused_head=true", 1.0),
+        ("ddp", "share_prompt=true", 1.0),
+        ("ddp", "rows=5", 1.0),
+        ("ddp", "fused_head=false", 1.0),
+        ("fsdp2", "fused_head=true", 0.5),
+    ],
+)
+def test_two_processes_give_the_gradient_of_one(kind, scoring, share_held, cache, alone, tmp_path):
+    one_folder, one = alone
+    two = first_gradient(cache, tmp_path / "two", 4, f"scoring.{scoring}", launcher=launcher(kind, tmp_path))
     assert json.loads((tmp_path / "two/environment.json").read_text())["world_size"] == 2
     assert two["share_held"] == share_held
     assert len(rows(tmp_path / "two/samples.jsonl")) == 8 * 4
-    assert {row["rationale"] for row in rows(tmp_path / "one/samples.jsonl")} == {
+    assert {row["rationale"] for row in rows(one_folder / "samples.jsonl")} == {
         row["rationale"] for row in rows(tmp_path / "two/samples.jsonl")
     }
     scale = max(gradient.abs().max() for gradient in one["gradient"].values())
