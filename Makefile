@@ -17,8 +17,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# The agent's model: OPENAI_BASE_URL in the environment, or make demo GGUF=MODEL.gguf; else a replay of a recorded run.
 demo: $(VENV)/installed
-	OMP_NUM_THREADS=2 $(RUN) -m scripts.demo
+	OMP_NUM_THREADS=2 GGUF="$(GGUF)" $(RUN) -m scripts.demo
 
 test: $(VENV)/installed
 	$(RUN) -m ruff check .

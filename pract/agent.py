@@ -21,6 +21,7 @@ from pract.types import Action, ActionSpec, Message, Observation, Principles, Re
 
 STYLES = ("act", "react", "plan_act")
 CALLS = ("text", "native", "choice")
+TURNS = ("one", "chat")
 THOUGHTS = ("action", "inline")
 
 _RESPONSE: Mapping[str, Any] = {
@@ -53,6 +54,9 @@ class AgentConfig:
     """`act`, `react` or `plan_act`."""
     calls: str = "text"
     """`text`: `Name[{json}]`; `native`: the server's tool calls; `choice`: rank the admissible actions."""
+    turns: str = "one"
+    """`one`: the execution so far is one user turn, as in the paper; `chat`: the model's calls are its own turns and
+    the observations the user's, as chat models are trained on. Native calls are always a chat."""
     thoughts: str = "action"
     """`action`: Think and Plan are steps; `inline`: a thought stands before each call."""
     finish: bool = False
@@ -62,6 +66,11 @@ class AgentConfig:
     max_tokens: int = 256
     """Tokens of one reply."""
     temperature: float = 0.0
+    repeat_temperature: float = 0.7
+    """Temperature, if it is higher, of the turn after a call that was made again and brought nothing new: at 0 a
+    model that repeats itself goes on until its steps are spent."""
+    tell_repeats: bool = True
+    """Whether the answer to such a call says that it is one."""
     observation_chars: int = 4_000
     """Characters of one observation that are shown; the rest is cut and the cut is marked."""
     example: str = ""
@@ -69,7 +78,7 @@ class AgentConfig:
     wording: Wording = field(default_factory=Wording)
 
     def __post_init__(self) -> None:
-        for name, allowed in (("style", STYLES), ("calls", CALLS), ("thoughts", THOUGHTS)):
+        for name, allowed in (("style", STYLES), ("calls", CALLS), ("turns", TURNS), ("thoughts", THOUGHTS)):
             if getattr(self, name) not in allowed:
                 raise InputError(f"agent.{name}={getattr(self, name)!r} is none of {', '.join(allowed)}")
         for name in ("max_steps", "max_tokens", "observation_chars"):
@@ -134,7 +143,7 @@ class Agent:
         reply = await self.chat.reply(
             messages,
             max_tokens=self.config.max_tokens,
-            temperature=self.config.temperature,
+            temperature=self._temperature(steps),
             stop=() if self.config.calls == "native" else ("\nObservation:", "\nTask:"),
             tools=self.actions if self.config.calls == "native" else None,
             choices=choices,
@@ -143,6 +152,10 @@ class Agent:
         )
         outcome = parse_reply(reply, self.actions)
         return Turn(reply=reply, outcome=outcome, prompt=prompt, dropped=dropped)
+
+    def _temperature(self, steps: Sequence[Step]) -> float:
+        repeated = bool(steps) and steps[-1].repeated
+        return max(self.config.temperature, self.config.repeat_temperature if repeated else 0.0)
 
     def _fitting_prompt(self, task: Task, first: str, steps: Sequence[Step]) -> tuple[list[Message], int]:
         """The prompt with as few of the oldest observations left out as needed, and how many that are.
@@ -180,13 +193,22 @@ class Agent:
 
     def prompt(self, task: Task, first: str, steps: Sequence[Step], *, dropped: int = 0) -> list[Message]:
         """The messages that ask for the next action, with the oldest `dropped` observations left out."""
-        native = self.config.calls == "native"
+        config = self.config
+        native, chat = config.calls == "native", config.turns == "chat"
         execution = prompts.execution_text(
-            task.instruction, first, () if native else steps, dropped=dropped, thoughts=self.config.inline
+            task.instruction,
+            first,
+            () if native or chat else steps,
+            dropped=dropped,
+            thoughts=config.inline,
         )
-        cue = "" if native else INLINE_CUE if self.config.inline else "Action:"
+        cue = "" if native else INLINE_CUE if config.inline else "" if chat else "Action:"
         messages = [self._system, prompts.act_user(execution, cue)]
-        return [*messages, *_native_turns(steps, dropped)] if native else messages
+        if native:
+            messages.extend(_native_turns(steps, dropped))
+        elif chat:
+            messages.extend(prompts.chat_turns(steps, cue, dropped=dropped, thoughts=config.inline))
+        return messages
 
     def _format_line(self) -> str:
         if self.config.calls != "text":

@@ -56,9 +56,8 @@ def diagnose(episode: Episode, actions: Sequence[ActionSpec], *, reward_shown: b
     """
     specs = {spec.name: spec for spec in actions}
     found: list[tuple[str, Pattern, str]] = []
-    seen: set[tuple[str, str]] = set()
     for step in episode.steps:
-        pattern = _pattern(step, specs, seen)
+        pattern = _pattern(step, specs)
         if pattern is not None:
             name = step.action.name if step.action is not None else UNKNOWN
             found.append((name, pattern, _example(step)))
@@ -94,7 +93,7 @@ def _counted(found: Iterable[tuple[str, Pattern, int, str]]) -> tuple[Finding, .
     )
 
 
-def _pattern(step: Step, specs: Mapping[str, ActionSpec], seen: set[tuple[str, str]]) -> Pattern | None:
+def _pattern(step: Step, specs: Mapping[str, ActionSpec]) -> Pattern | None:
     """The pattern of one step; the first rule that holds."""
     if step.action is None:
         return Pattern.WRONG_FUNCTION if step.problem == UNKNOWN_ACTION else Pattern.INVALID_FORMAT
@@ -104,10 +103,8 @@ def _pattern(step: Step, specs: Mapping[str, ActionSpec], seen: set[tuple[str, s
     fault = argument_fault(spec, step.action.arguments)
     if fault is not None:
         return fault
-    made = (call_text(step.action), step.observation)
-    if made in seen:
+    if step.repeated:
         return Pattern.REPEATED
-    seen.add(made)
     return Pattern.WRONG_VALUE if step.refused else None
 
 

@@ -18,8 +18,9 @@ from pract.events import EPISODE, EventLog
 from pract.llm.base import ChatError, ChatErrorKind
 from pract.parsing import ParseError
 from pract.records import from_json, to_json
+from pract.repeats import first_of_same, retold
 from pract.seats import Seat, Seats
-from pract.types import Episode, Observation, Status, Step, StepResult, Task
+from pract.types import Action, Episode, Observation, Status, Step, StepResult, Task
 
 T = TypeVar("T")
 
@@ -198,20 +199,32 @@ class _Play:
         }
         if isinstance(turn.outcome, ParseError):
             problem = turn.outcome
-            return Step(**facts, action=None, observation=problem.message, problem=problem.kind), None
+            facts |= self._told(None, turn, problem.message, refused=True)
+            return Step(**facts, action=None, problem=problem.kind), None
         action = turn.outcome.action
         facts |= {"action": action, "thought": turn.outcome.thought}
         if action.name in self.job.agent.inner:
             return Step(**facts, observation="OK", inner=True), None
         result, info = await self._ask(lambda environment: _checked(environment.step(action)))
         facts |= {"score": float(result.score), "progress": float(result.progress)}
+        answer = shown(result.observation, self.job.agent.config.observation_chars)
+        facts |= self._told(action, turn, answer, refused=result.refused)
         return Step(
             **facts,
-            observation=shown(result.observation, self.job.agent.config.observation_chars),
             refused=result.refused,
             reward=float(result.reward),
             info=info,
         ), result
+
+    def _told(self, action: Action | None, turn: Turn, answer: str, *, refused: bool) -> dict[str, Any]:
+        """What the agent is shown, and whether it is nothing new."""
+        first = first_of_same(self.steps, action, turn.reply.text, answer)
+        if first is None or not self.job.agent.config.tell_repeats:
+            return {"observation": answer, "repeated": first is not None}
+        since = self.steps[first.index :]
+        just_seen = first.index + 1 >= turn.dropped and all(step.action == action for step in since)
+        told = retold(answer, made=action is not None, refused=refused, just_seen=just_seen)
+        return {"observation": told, "repeated": True}
 
     def _note(self, result: StepResult) -> None:
         self.score = float(result.score)

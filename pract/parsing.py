@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from pract.prompts import call_form
@@ -267,10 +268,11 @@ def _thought(lines: Sequence[str]) -> str:
 
 
 def _unknown(name: str, actions: Sequence[ActionSpec]) -> ParseError:
-    names = ", ".join(spec.name for spec in actions)
-    return ParseError(
-        kind=UNKNOWN_ACTION, message=f"There is no action {name[:60]!r}. The actions are: {names}."
-    )
+    names = [spec.name for spec in actions]
+    near = get_close_matches(name[:60], names, n=1, cutoff=0.75)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    message = f"There is no action {name[:60]!r}.{meant} The actions are: {', '.join(names)}."
+    return ParseError(kind=UNKNOWN_ACTION, message=message)
 
 
 def _nothing(text: str, actions: Sequence[ActionSpec]) -> ParseError:

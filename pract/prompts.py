@@ -231,8 +231,22 @@ def execution_text(
         lines.append(f"Observation: {DROPPED if dropped > 0 else first_observation}")
     for step in steps:
         lines.extend(turn_lines(step, thoughts=thoughts))
-        lines.append(f"Observation: {DROPPED if step.index + 1 < dropped else step.observation}")
+        lines.append(_observation_line(step, dropped))
     return "\n".join(lines)
+
+
+def chat_turns(steps: Sequence[Step], cue: str, *, dropped: int, thoughts: bool) -> list[Message]:
+    """The steps as turns of a chat: the agent's words are the assistant's, observations the user's."""
+    messages = []
+    for step in steps:
+        messages.append(Message(role="assistant", content="\n".join(turn_lines(step, thoughts=thoughts))))
+        seen = _observation_line(step, dropped)
+        messages.append(Message(role="user", content=f"{seen}\n{cue}" if cue else seen))
+    return messages
+
+
+def _observation_line(step: Step, dropped: int) -> str:
+    return f"Observation: {DROPPED if step.index + 1 < dropped else step.observation}"
 
 
 def turn_lines(step: Step, *, thoughts: bool) -> list[str]:

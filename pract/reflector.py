@@ -24,6 +24,9 @@ class ReflectorConfig:
     temperature: float = 0.0
     observation_chars: int = 600
     """Characters of each observation that the reflector is shown."""
+    solved: bool = True
+    """Whether solved episodes are criticised too. A small model that is asked for the mistake in one invents it. Of no
+    effect in Self-RPO, which is not told what was solved."""
     wording: Wording = field(default_factory=Wording)
 
     def __post_init__(self) -> None:
@@ -58,6 +61,8 @@ class Reflector:
         )
         if not episode.status.counts:
             return replace(blank, problem=f"episode: {episode.status.value}")
+        if self.reward_shown and episode.success and not self.config.solved:
+            return replace(blank, problem="solved")
         try:
             reply = await self.chat.reply(
                 self.prompt(episode, principles),

@@ -170,6 +170,8 @@ class Step:
     inner: bool = False
     """Think and Plan never reach the environment."""
     refused: bool = False
+    repeated: bool = False
+    """An earlier call (or unreadable reply) again, with the answer of then: it brought nothing new."""
     reward: float = 0.0
     score: float = 0.0
     progress: float = 0.0

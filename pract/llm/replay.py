@@ -13,6 +13,7 @@ import lzma
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import IO, Any
 
@@ -167,7 +168,12 @@ class ReplayChat:
         return header
 
     def _begin(self, inner: Chat) -> dict[str, Any]:
-        header = {"format": FORMAT, "model": inner.model, "context_tokens": inner.context_tokens}
+        header = {
+            "format": FORMAT,
+            "model": inner.model,
+            "context_tokens": inner.context_tokens,
+            "note": f"a recording of what {inner.model} replied, made on {date.today()}; replayed, no model is asked",
+        }
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(json.dumps(header) + "\n", encoding="utf-8")
         return header

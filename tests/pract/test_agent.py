@@ -125,3 +125,27 @@ def test_bad_settings_are_refused() -> None:
 
 def test_a_long_observation_is_cut_and_says_so() -> None:
     assert shown(Observation(text="x" * 30), 10) == "x" * 10 + " [20 more characters]"
+
+
+@pytest.mark.parametrize(
+    ("temperature", "repeated", "asked"), [(0.0, False, 0.0), (0.0, True, 0.7), (1.0, True, 1.0)]
+)
+def test_the_turn_after_a_repeated_call_is_warmer(temperature: float, repeated: bool, asked: float) -> None:
+    chat = ScriptedChat(lambda *_: "look[]")
+    agent = Agent(chat, AgentConfig(style="act", temperature=temperature), ACTIONS)
+    last = Step(index=0, reply=Reply(text=""), action=Action(name="look"), observation="", repeated=repeated)
+    turn(agent, [last])
+    assert chat.options[0]["temperature"] == asked
+
+
+def test_a_chat_only_grows_at_its_end() -> None:
+    agent = Agent(ScriptedChat(lambda *_: ""), AgentConfig(style="act", turns="chat"), ACTIONS)
+    before = agent.prompt(TASK, "A hall.", steps(3))
+    after = agent.prompt(TASK, "A hall.", steps(4))
+    assert after[: len(before)] == before
+    assert [message.role for message in after] == ["system", "user"] + ["assistant", "user"] * 4
+
+
+def test_an_unknown_way_of_taking_turns_is_refused() -> None:
+    with pytest.raises(InputError, match=r"agent\.turns='none' is none of one, chat"):
+        AgentConfig(turns="none")

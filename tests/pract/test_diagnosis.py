@@ -24,7 +24,7 @@ def test_each_pattern_is_recognised_by_its_rule() -> None:
         step(4, "open", arguments={"door": "pink"}, refused=True),
         step(5, "open", arguments={"door": "red"}, refused=True),
         step(6, "look"),
-        step(7, "look"),
+        step(7, "look", repeated=True),
         step(8, "take", arguments={"key": "red"}),
     )
     found = {(f.action, f.pattern): f.count for f in diagnose(played, ACTIONS, reward_shown=True)}

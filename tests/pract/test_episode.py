@@ -95,6 +95,39 @@ def test_an_unreadable_reply_becomes_an_observation() -> None:
     assert episode.steps[0].observation.startswith("No action was found in the reply.")
 
 
+def test_a_repeated_call_is_marked_and_told() -> None:
+    (episode,) = play(lambda *_: "take[]")
+    first, second, third, fourth = episode.steps
+    told = "The same call as before, refused for the same reason: That cannot be done. Make a different call."
+    assert [s.repeated for s in episode.steps] == [False, True, True, True]
+    assert first.observation == "That cannot be done."
+    assert second.observation == third.observation == fourth.observation == told
+    (episode,) = play(lambda *_: "look[]", max_steps=3)
+    stands_above = "The same call as before, and its answer stands above. Make a different call."
+    assert [s.observation for s in episode.steps[1:]] == [stands_above] * 2
+
+
+def test_a_call_that_was_made_in_between_gets_its_whole_answer_again() -> None:
+    calls = {"00": "look[]", "01": "take[red]", "02": "look[]"}
+    (episode,) = play(lambda _, tag: calls[tag[-2:]], max_steps=3)
+    assert [s.repeated for s in episode.steps] == [False, False, True]
+    assert episode.steps[2].observation == (
+        "The same call as before, with the same answer: Keys of every colour hang here."
+    )
+
+
+def test_an_unreadable_reply_that_is_repeated_is_told_too() -> None:
+    (episode,) = play(lambda *_: "no idea", max_steps=2)
+    assert episode.steps[1].repeated
+    assert episode.steps[1].observation.startswith("The same reply as before. No action was found")
+
+
+def test_repeats_are_marked_but_not_told_if_that_is_switched_off() -> None:
+    (episode,) = play(lambda *_: "take[]", max_steps=2, tell_repeats=False)
+    assert [s.repeated for s in episode.steps] == [False, True]
+    assert episode.steps[1].observation == "That cannot be done."
+
+
 @pytest.mark.parametrize("kind", list(ChatErrorKind))
 def test_a_chat_error_is_a_status_with_its_kind(kind: ChatErrorKind) -> None:
     def broken(messages: object, tag: str) -> str:

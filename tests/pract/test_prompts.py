@@ -47,6 +47,8 @@ def prompt_of(role: str) -> list[Message]:
         return agent(style="react").prompt(TASK, "You stand in a hall.", STEPS)
     if role == "agent_inline":
         return agent(style="react", thoughts="inline").prompt(TASK, "You stand in a hall.", STEPS, dropped=1)
+    if role == "agent_chat":
+        return agent(style="act", turns="chat").prompt(TASK, "You stand in a hall.", STEPS)
     if role == "reflector":
         finding = Finding(
             action="open", pattern=Pattern.REPEATED, count=2, example="open[...] -> The lock holds."
@@ -71,7 +73,9 @@ def prompt_of(role: str) -> list[Message]:
     )
 
 
-@pytest.mark.parametrize("role", ["agent", "agent_inline", "reflector", "optimizer", "optimizer_all"])
+@pytest.mark.parametrize(
+    "role", ["agent", "agent_inline", "agent_chat", "reflector", "optimizer", "optimizer_all"]
+)
 def test_the_prompt_of_a_role_is_the_golden_one(role: str) -> None:
     assert text_of(prompt_of(role)) == (GOLDEN / f"prompt_{role}.txt").read_text()
 

@@ -45,6 +45,23 @@ def test_an_episode_that_broke_is_not_reflected_on() -> None:
     assert found.problem == "episode: environment_error"
 
 
+@pytest.mark.parametrize(
+    ("success", "reward_shown", "solved", "problem"),
+    [
+        (True, True, False, "solved"),
+        (False, True, False, ""),
+        (True, False, False, ""),  # Self-RPO must not be told by what is left out
+        (True, True, True, ""),
+    ],
+)
+def test_solved_episodes_may_be_left_alone(
+    success: bool, reward_shown: bool, solved: bool, problem: str
+) -> None:
+    played = episode(step(0, "open"), success=success)
+    found = reflect(lambda *_: "Take the key.", played, reward_shown=reward_shown, solved=solved)
+    assert found.problem == problem
+
+
 def test_the_reward_is_in_the_prompt_only_if_it_is_shown() -> None:
     played = episode(step(0, "open", score=0.37, progress=0.62, reward=0.37), score=0.37, progress=0.62)
     for shown in (True, False):

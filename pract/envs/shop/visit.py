@@ -32,7 +32,7 @@ class Visit:
     def search(self, query: str) -> str:
         """Searches the shop. Only possible on the search page."""
         if self.page:
-            raise Refused(f"There is no search bar on this page. Click [{BACK}] first.")
+            raise Refused(f"This page has no search bar, only buttons; use click. {self._offered()}")
         found = self.shop.search(query)
         if not found:
             raise Refused("No product has any of these words. Search with other words.")
@@ -44,11 +44,7 @@ class Visit:
         wanted = button.strip().removeprefix("[").removesuffix("]").strip().casefold()
         exact = next((name for name in self.buttons() if name.casefold() == wanted), None)
         if exact is None:
-            shown = " ".join(f"[{name}]" for name in self.buttons()[:12])
-            where = (
-                f"Buttons: {shown}." if shown else "This page has a search bar and no buttons; use search."
-            )
-            raise Refused(f"There is no button {shortened(repr(button), 80)} on this page. {where}")
+            raise Refused(f"There is no button {shortened(repr(button), 80)} on this page. {self._offered()}")
         return self._pressed(exact)
 
     def _pressed(self, name: str) -> str:
@@ -97,6 +93,13 @@ class Visit:
         more = self.page * self.page_size < len(self.results)
         turns = [NEXT] * more + [PREVIOUS] * (self.page > 1)
         return [BACK, *turns, *self._on_page()]
+
+    def _offered(self) -> str:
+        """What can be pressed here, in a sentence."""
+        names = self.buttons()[:12]
+        if not names:
+            return "This page has a search bar and no buttons; use search."
+        return f"Buttons: {' '.join(f'[{name}]' for name in names)}."
 
     def text(self) -> str:
         """The open page."""

@@ -48,6 +48,8 @@ def test_what_was_recorded_is_replayed_to_the_letter(path: str) -> None:
     close(recording)
     replay = ReplayChat(path)
     assert (replay.model, replay.context_tokens) == ("qwen", 2048)
+    header = json.loads(Path(path).read_text().splitlines()[0])
+    assert header["note"].startswith("a recording of what qwen replied, made on 2")
     assert ask(replay, "two", tag="agent/e/1") == second
     assert ask(replay, "one") == first
 
