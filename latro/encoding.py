@@ -129,6 +129,29 @@ class RationaleBatch:
             answer_mask_BT=torch.zeros_like(self.answer_mask_BT[:, :T]),
         )
 
+    @property
+    def prompt_length_B(self) -> Tensor:  # noqa: N802
+        """Tokens of each row's prompt."""
+        return self.before_answer_B + 1 - self.rationale_mask_BT.sum(-1)
+
+    @property
+    def length_B(self) -> Tensor:  # noqa: N802
+        """Tokens of each row that are read: up to the answer's last one, or to where the ending is decided on."""
+        decided_B = self.before_answer_B + (self.ending_BE >= 0).sum(-1).clamp(min=1)
+        return torch.maximum(decided_B, self.before_answer_B + 1 + self.answer_mask_BT.sum(-1))
+
+    def select(self, rows: Tensor) -> "RationaleBatch":
+        """Some of the rows, cut to the longest of them; each stands for itself, with no other rationale beside it."""
+        T = int(self.length_B[rows].max())
+        return RationaleBatch(
+            ids_BT=self.ids_BT[rows, :T],
+            rationale_mask_BT=self.rationale_mask_BT[rows, :T],
+            answer_mask_BT=self.answer_mask_BT[rows, :T],
+            before_answer_B=self.before_answer_B[rows],
+            ending_BE=self.ending_BE[rows],
+            rationales_per_prompt=1,
+        )
+
     def to(self, device: torch.device | str) -> "RationaleBatch":
         """The same batch on another device."""
         moved = {

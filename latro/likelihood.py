@@ -1,11 +1,10 @@
 """Log-probabilities of given text: the one forward pass that scores rationale and answer together.
 
 By causality log π(z|x) does not depend on what follows z, so one pass over prompt + rationale + answer yields both
-log π(z|x) and log π(y|x,z). Only positions that predict a scored token reach the language-model head, whose logits
-[S, V] and their gradient are held whole, in the model's precision; only the softmax, in float32, is taken in chunks
-of positions and recomputed in the backward pass.
+log π(z|x) and log π(y|x,z). Only positions that predict a scored token reach the language-model head, which gives
+their log-probabilities without ever holding a whole matrix of logits (`latro.fused_head`).
 
-Legend: N prompts, K rationales per prompt, B = N·K rows, T tokens, V vocabulary, S scored positions.
+Legend: N prompts, K rationales per prompt, B = N·K rows, T tokens, A scored tokens.
 """
 
 from collections.abc import Callable
@@ -14,12 +13,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from latro.encoding import RationaleBatch
+from latro.scored_tokens import ScoredTokens, ScoringConfig, token_logprob
+from latro.shared_prompt import logprob_behind_shared_prompt
 
-CHUNK = 1024
-"""Scored positions whose softmax is held at once: 1024 rows of a 128k vocabulary are 0.5 GB in float32."""
+DEFAULT = ScoringConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,89 +42,67 @@ def likelihood(
     *,
     temperature: float = 1.0,
     score_stop: bool = True,
+    scoring: ScoringConfig = DEFAULT,
 ) -> Likelihood:
-    """Score rationale and answer of every row in one forward pass of `model`.
+    """Score rationale and answer of every row, in one forward pass of `model` unless `scoring` says otherwise.
 
     The rationale, and the decision to stop, are scored under softmax(logits / temperature), the distribution they
     were drawn from; the answer under softmax(logits).
     """
-    B, T = batch.ids_BT.shape
-    rows_B = torch.arange(B, device=batch.ids_BT.device)
-    keep_BT = (batch.rationale_mask_BT | batch.answer_mask_BT).roll(
-        -1, dims=1
-    )  # a position predicts its successor
-    ending_mask_BT = ending_positions(batch)
-    keep_BT |= ending_mask_BT
-    keep_BT[rows_B, (batch.before_answer_B - 1).clamp(min=0)] = True  # the token before the answer
-    logits_SV = model(input_ids=batch.ids_BT, logits_to_keep=keep_BT, use_cache=False).logits
-    if logits_SV.ndim == 3:  # an architecture that knows no mask of positions gives them all
-        logits_SV = logits_SV[keep_BT]
-    scale_BT = torch.ones(B, T, dtype=wide(logits_SV), device=logits_SV.device)
-    scale_BT[batch.rationale_mask_BT.roll(-1, dims=1)] = 1 / temperature
-    logprob_S = selected_logprob(logits_SV, batch.ids_BT.roll(-1, dims=1)[keep_BT], scale_BT[keep_BT])
-    empty_BT = torch.zeros(B, T, dtype=logprob_S.dtype, device=logprob_S.device)
-    logprob_BT = empty_BT.masked_scatter(keep_BT, logprob_S).roll(1, dims=1)  # back to the token itself
+    if scoring.rows and scoring.rows < batch.ids_BT.shape[0]:
+        return likelihood_of_slices(model, batch, temperature, score_stop, scoring)
+    scored_BT = scored_tokens(batch)
+    tokens = wanted(batch, scored_BT, temperature, score_stop)
+    if scoring.share_prompt and batch.rationales_per_prompt > 1:
+        logprob_A = logprob_behind_shared_prompt(model, batch, tokens, scoring)
+    else:
+        logprob_A = token_logprob(model, batch.ids_BT, tokens, scoring, use_cache=False)
 
+    logprob_A, ending_A = logprob_A.split([int(scored_BT.sum()), logprob_A.shape[0] - int(scored_BT.sum())])
+    logprob_BT = put(logprob_A, scored_BT)
     rationale_B = (logprob_BT * batch.rationale_mask_BT).sum(-1)
     if score_stop:
-        rationale_B = rationale_B + ending_logprob(
-            logits_SV[ending_mask_BT[keep_BT]], batch.ending_BE, temperature
-        )
+        rationale_B = rationale_B + put(ending_A, batch.ending_BE >= 0).sum(-1)
     answer_BT, answer_mask_BT = answers_only(logprob_BT, batch.answer_mask_BT)
-    before_B = logprob_BT[rows_B, batch.before_answer_B]
+    before_B = logprob_BT.gather(1, batch.before_answer_B[:, None])[:, 0]
     return Likelihood(
         rationale_B=rationale_B,
         answer_BT=answer_BT,
         answer_mask_BT=answer_mask_BT,
-        before_answer_B=torch.where(batch.before_answer_B > 0, before_B, 0.0),
+        before_answer_B=before_B,
     )
 
 
-def ending_positions(batch: RationaleBatch) -> Tensor:
-    """[B, T] True where a token of the rationale's ending was decided on: from the last token before the answer."""
-    position_T = torch.arange(batch.ids_BT.shape[1], device=batch.ids_BT.device)
-    start_B1 = batch.before_answer_B[:, None]
-    return (position_T >= start_B1) & (position_T < start_B1 + (batch.ending_BE >= 0).sum(-1, keepdim=True))
+def scored_tokens(batch: RationaleBatch) -> Tensor:
+    """[B, T] True on rationale, answer and the one token before the answer; nothing predicts a row's first token."""
+    scored_BT = batch.rationale_mask_BT | batch.answer_mask_BT
+    scored_BT.scatter_(1, batch.before_answer_B[:, None], True)
+    scored_BT[:, 0] = False
+    return scored_BT
 
 
-def ending_logprob(logits_SV: Tensor, ending_BE: Tensor, temperature: float) -> Tensor:
-    """[B] log-probability of the tokens that ended each rationale, nats; 0 where it was cut off.
+def wanted(batch: RationaleBatch, scored_BT: Tensor, temperature: float, score_stop: bool) -> ScoredTokens:
+    """The tokens to score: those of `scored_BT` in order, then, with the stop, those that ended the rationales.
 
-    An ending that departs from the answer's tokens is scored up to and including its first other token; what
-    follows it, the rest of a marker, is nearly certain.
+    An ending was decided on behind the last token before the answer, in competition with the answer's own tokens. One
+    that departs from the answer is scored up to and including its first other token; what follows it, the rest of a
+    marker, is nearly certain.
     """
-    scored_BE = ending_BE >= 0
-    scale_S = torch.full(
-        (logits_SV.shape[0],), 1 / temperature, dtype=wide(logits_SV), device=logits_SV.device
+    row_A, column_A = scored_BT.nonzero(as_tuple=True)
+    ended_BE = (batch.ending_BE >= 0) & score_stop
+    row_E, number_E = ended_BE.nonzero(as_tuple=True)
+    return ScoredTokens(
+        row_A=torch.cat([row_A, row_E]),
+        position_A=torch.cat([column_A - 1, batch.before_answer_B[row_E] + number_E]),
+        token_A=torch.cat([batch.ids_BT[scored_BT], batch.ending_BE[ended_BE]]),
+        sampled_A=torch.cat([batch.rationale_mask_BT[scored_BT], torch.ones_like(row_E, dtype=torch.bool)]),
+        temperature=temperature,
     )
-    logprob_S = selected_logprob(logits_SV, ending_BE[scored_BE], scale_S)
-    empty_BE = torch.zeros(ending_BE.shape, dtype=logprob_S.dtype, device=logprob_S.device)
-    return empty_BE.masked_scatter(scored_BE, logprob_S).sum(-1)
 
 
-def wide(logits: Tensor) -> torch.dtype:
-    """The precision in which a softmax is taken: float32 at least."""
-    return torch.promote_types(logits.dtype, torch.float32)
-
-
-def selected_logprob(logits_SV: Tensor, ids_S: Tensor, scale_S: Tensor) -> Tensor:
-    """[S] log softmax(scale · logits) at the given ids, in float32 at least, in chunks of positions."""
-    parts = []
-    for start in range(0, max(1, logits_SV.shape[0]), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        if torch.is_grad_enabled() and logits_SV.requires_grad:
-            parts.append(
-                checkpoint(chunk_logprob, logits_SV[chunk], ids_S[chunk], scale_S[chunk], use_reentrant=False)
-            )
-        else:
-            parts.append(chunk_logprob(logits_SV[chunk], ids_S[chunk], scale_S[chunk]))
-    return torch.cat(parts)
-
-
-def chunk_logprob(logits_SV: Tensor, ids_S: Tensor, scale_S: Tensor) -> Tensor:
-    """[S] log softmax(scale · logits) at the given ids."""
-    wide_SV = logits_SV.to(wide(logits_SV)) * scale_S[:, None]
-    return wide_SV.gather(1, ids_S[:, None])[:, 0] - wide_SV.logsumexp(-1)
+def put(values: Tensor, mask: Tensor) -> Tensor:
+    """The values in order at the mask's True places, 0 elsewhere."""
+    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
 
 
 def answers_only(logprob_BT: Tensor, answer_mask_BT: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,3 +113,39 @@ def answers_only(logprob_BT: Tensor, answer_mask_BT: Tensor) -> tuple[Tensor, Te
     mask = offset_T < length_B[:, None]
     index = (start_B[:, None] + offset_T).clamp(max=logprob_BT.shape[1] - 1)
     return logprob_BT.gather(1, index) * mask, mask
+
+
+def likelihood_of_slices(
+    model: Callable[..., Any],
+    batch: RationaleBatch,
+    temperature: float,
+    score_stop: bool,
+    scoring: ScoringConfig,
+) -> Likelihood:
+    """The same in two passes, `scoring.rows` rows at a time, so that only one slice's activations are ever held.
+
+    The first pass keeps nothing but its results, from which rewards and advantages follow. The backward pass takes
+    slice by slice, runs each again and differentiates it. Rows of like length go together and pad each other little.
+    """
+
+    def score(part: RationaleBatch) -> Likelihood:
+        return likelihood(model, part, temperature=temperature, score_stop=score_stop, scoring=scoring)
+
+    order_B = batch.length_B.argsort(descending=True, stable=True)
+    parts = []
+    for rows in order_B.split(scoring.rows or 1):
+        part = batch.select(rows)
+        if torch.is_grad_enabled():
+            parts.append(checkpoint(score, part, use_reentrant=False, preserve_rng_state=False))
+        else:
+            parts.append(score(part))
+    back_B = order_B.argsort()
+    width = max(part.answer_BT.shape[1] for part in parts)
+    answers = [pad(part.answer_BT, (0, width - part.answer_BT.shape[1])) for part in parts]
+    masks = [pad(part.answer_mask_BT, (0, width - part.answer_mask_BT.shape[1])) for part in parts]
+    return Likelihood(
+        rationale_B=torch.cat([part.rationale_B for part in parts])[back_B],
+        answer_BT=torch.cat(answers)[back_B],
+        answer_mask_BT=torch.cat(masks)[back_B],
+        before_answer_B=torch.cat([part.before_answer_B for part in parts])[back_B],
+    )

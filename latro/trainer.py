@@ -7,7 +7,7 @@ Sampling is on-policy with one update per batch: the pass that carries the gradi
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,10 +17,11 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from latro.encoding import NO_RATIONALE, Encoder, Rationale, RationaleBatch, join
 from latro.errors import InputError
-from latro.likelihood import likelihood
+from latro.likelihood import DEFAULT, Likelihood, likelihood
 from latro.objective import ObjectiveConfig, Penalty, Scores, answer_reward, objective
 from latro.records import Sample, make_samples, step_metrics
 from latro.sampling import LowPrecisionCopy, SamplingConfig, row_seed, sample_rationales
+from latro.scored_tokens import ScoringConfig
 from latro.types import Example
 
 Evaluate = Callable[[Any], dict[str, float]]
@@ -46,6 +47,7 @@ class LatroTrainer(Trainer):
         objective_config: ObjectiveConfig,
         sampling: SamplingConfig,
         markers: Sequence[str],
+        scoring: ScoringConfig = DEFAULT,
         evaluate: Evaluate | None = None,
         on_samples: Callable[[list[Sample]], None] | None = None,
         callbacks: list[TrainerCallback] | None = None,
@@ -63,6 +65,8 @@ class LatroTrainer(Trainer):
             processing_class=encoder.tokenizer,
             callbacks=[*(callbacks or []), StepEnd(self)],
         )
+        refuse_misfits(scoring, args, self.accelerator.distributed_type)
+        self.scoring = scoring
         self.encoder = encoder
         self.examples = examples
         self.objective_config = objective_config
@@ -124,10 +128,7 @@ class LatroTrainer(Trainer):
         """
         with self.compute_loss_context_manager():
             rewards = [
-                answer_reward(
-                    self.score(self.model_wrapped, part["batch"], part["examples"], part["rationales"]),
-                    self.objective_config,
-                )
+                answer_reward(self.policy_scores(self.model_wrapped, **part), self.objective_config)
                 for part in inputs
             ]
         return float(torch.cat([part.flatten() for part in rewards]).mean())
@@ -168,7 +169,7 @@ class LatroTrainer(Trainer):
 
         Processes average their gradients, hence the factor of their number.
         """
-        scores = self.score(model, inputs["batch"], inputs["examples"], inputs["rationales"])
+        scores = self.score(model, **inputs)
         generator = torch.Generator().manual_seed(
             row_seed(self.args.seed, self.state.global_step, inputs["examples"][0].id, "shuffle")
         )
@@ -194,21 +195,23 @@ class LatroTrainer(Trainer):
         self, model: Any, batch: RationaleBatch, examples: Sequence[Example], rationales: Sequence[Rationale]
     ) -> Scores:
         """Policy and reference log-probabilities of a micro-batch, [N, K] and [N, K, T]."""
-        score = partial(
-            likelihood,
-            temperature=self.sampling.temperature,
-            score_stop=bool(self.objective_config.score_stop),
-        )
-        plain_NT = self.plain_answers(model, examples) if self.objective_config.needs_plain_answer else None
         with torch.no_grad(), self.reference.scoring(model) as frozen:
-            reference = score(frozen, batch.without_answers())
-        policy = score(model, batch)
+            reference = self.likelihood(frozen, batch.without_answers())
+        scores = self.policy_scores(model, batch, examples, rationales)
+        return replace(scores, reference_NK=reference.rationale_B.view_as(scores.rationale_NK))
+
+    def policy_scores(
+        self, model: Any, batch: RationaleBatch, examples: Sequence[Example], rationales: Sequence[Rationale]
+    ) -> Scores:
+        """The same with the policy in its reference's place: all that an answer's reward needs."""
+        plain_NT = self.plain_answers(model, examples) if self.objective_config.needs_plain_answer else None
+        policy = self.likelihood(model, batch)
         N = len(examples)
         lengths = [len(rationale.ids) for rationale in rationales]
         finished = [rationale.finished for rationale in rationales]
         return Scores(
             rationale_NK=policy.rationale_B.view(N, -1),
-            reference_NK=reference.rationale_B.view(N, -1),
+            reference_NK=policy.rationale_B.detach().view(N, -1),
             answer_NKT=policy.answer_BT.view(N, self.K, -1),
             answer_mask_NKT=policy.answer_mask_BT.view(N, self.K, -1),
             before_answer_NK=policy.before_answer_B.view(N, -1),
@@ -217,13 +220,23 @@ class LatroTrainer(Trainer):
             plain_answer_NT=plain_NT,
         )
 
+    def likelihood(self, model: Any, batch: RationaleBatch) -> Likelihood:
+        """Rationale and answer scored as they were drawn, and as the knobs of the run say."""
+        return likelihood(
+            model,
+            batch,
+            temperature=self.sampling.temperature,
+            score_stop=bool(self.objective_config.score_stop),
+            scoring=self.scoring,
+        )
+
     @torch.no_grad()
     def plain_answers(self, model: Any, examples: Sequence[Example]) -> Tensor:
         """log π(y_t|x,y_<t) of each example's answer with no rationale, [N, T]."""
         prompts = [self.encoder.prompt_ids(example.prompt) for example in examples]
         rationales = [NO_RATIONALE] * len(examples)
         batch = join(prompts, rationales, self.answers(examples), self.encoder.pad_token_id)
-        return likelihood(model, batch.to(self.args.device), score_stop=False).answer_BT
+        return likelihood(model, batch.to(self.args.device), score_stop=False, scoring=self.scoring).answer_BT
 
     def end_step(self) -> None:
         """Hand over the samples of the optimizer step that just ended, and turn them into metrics."""
@@ -256,6 +269,20 @@ class LatroTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Multiply-adds times two of scoring a micro-batch: policy forward and backward, reference forward."""
         return 8 * self.model.num_parameters() * int(inputs["batch"].ids_BT.numel())
+
+
+def refuse_misfits(scoring: ScoringConfig, args: TrainingArguments, kind: DistributedType) -> None:
+    """Raise InputError for knobs of the scoring that this training cannot follow."""
+    if scoring.share_prompt and args.activation_checkpointing:
+        raise InputError(
+            "scoring.share_prompt=true with trainer.activation_checkpointing: checkpointing keeps no keys and values "
+            "to share; choose one of the two"
+        )
+    if scoring.rows and kind in (DistributedType.DEEPSPEED, DistributedType.FSDP):
+        raise InputError(
+            f"scoring.rows={scoring.rows} with {kind.value}: a backward pass cannot gather the weights of a forward "
+            "inside it; use trainer.activation_checkpointing=true and fewer prompts a micro-batch"
+        )
 
 
 def collate(indices: list[int]) -> dict[str, Tensor]:

@@ -72,6 +72,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
             args=args,
             objective_config=objective,
             sampling=sampling,
+            scoring=instantiate(cfg.scoring),
             markers=task.answer_markers,
             callbacks=[Recorder(run), bar, *callbacks],
         )

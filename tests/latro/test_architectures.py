@@ -15,6 +15,7 @@ from latro.models import LoadedModel, ModelConfig, load_policy, make_reference
 from latro.objective import ObjectiveConfig
 from latro.records import Sample
 from latro.sampling import SamplingConfig
+from latro.scored_tokens import ScoringConfig
 from latro.tasks.gsm8k import Gsm8k
 from latro.trainer import LatroTrainer
 from tests.latro.tiny_models import tiny_folder
@@ -77,10 +78,11 @@ class Stepped:
                     "save_strategy": "no", "report_to": [], "use_cpu": True, "disable_tqdm": True, "seed": 1,
                     "remove_unused_columns": False, "dataloader_pin_memory": False, "logging_steps": 1,
                 }
-                | {name: value for name, value in knobs.items() if name != "dtype"},
+                | {name: value for name, value in knobs.items() if name not in ("dtype", "scoring")},
             ),
             objective_config=objective,
             sampling=replace(sampling, dtype=knobs.get("dtype")),
+            scoring=knobs.get("scoring", ScoringConfig()),
             markers=task.answer_markers,
             on_samples=self.samples.extend,
         )  # fmt: skip

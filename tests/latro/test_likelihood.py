@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from latro import likelihood as likelihood_module
 from latro.encoding import Rationale, RationaleBatch, join
 from latro.exact import flat_gradient, tiny_llama
-from latro.likelihood import chunk_logprob, likelihood
+from latro.likelihood import likelihood
+from latro.scored_tokens import chunk_logprob
 from tests.fakes import TableConfig, TableModel
 
 PROMPTS = [[1, 2, 3], [4, 1]]
@@ -127,22 +127,6 @@ def test_a_model_that_returns_all_logits_is_scored_the_same():
     torch.testing.assert_close(plain.rationale_B, ignoring.rationale_B, atol=1e-6, rtol=0)
 
 
-def loss_of(result: object) -> torch.Tensor:
-    weights = torch.arange(1.0, 7.0, dtype=torch.float64)
-    return (weights * result.rationale_B).sum() - (weights.flip(0) * result.answer_BT.sum(-1)).sum()  # type: ignore
-
-
-def test_chunks_of_the_softmax_change_neither_scores_nor_gradients(monkeypatch: pytest.MonkeyPatch):
-    model = tiny_llama(6, 0)
-    whole = likelihood(model, batch())
-    whole_gradient = flat_gradient(loss_of(whole), model)
-    for size in (1, 5):
-        monkeypatch.setattr(likelihood_module, "CHUNK", size)
-        parts = likelihood(model, batch())
-        torch.testing.assert_close(parts.rationale_B, whole.rationale_B, atol=1e-14, rtol=0)
-        torch.testing.assert_close(flat_gradient(loss_of(parts), model), whole_gradient, atol=1e-12, rtol=0)
-
-
 def test_the_gradient_equals_that_of_separate_passes_over_rationale_and_answer():
     """The published scheme scores z in one pass and y, behind z, in another."""
     model = tiny_llama(6, 0)
@@ -176,7 +160,7 @@ def test_the_softmax_is_taken_in_single_precision_at_least():
     logits = torch.tensor([[10.0, 9.9375, 0.0]], dtype=torch.bfloat16)
     ids, scale = torch.tensor([1]), torch.ones(1)
     expected = torch.tensor([10.0, 9.9375, 0.0], dtype=torch.float64).log_softmax(-1)[1]
-    result = chunk_logprob(logits, ids, scale)
+    result = chunk_logprob(logits, torch.tensor([0]), ids, scale)
     assert result.dtype == torch.float32
     assert float(result) == pytest.approx(float(expected), abs=1e-6)
 

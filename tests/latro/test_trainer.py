@@ -5,10 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
+from transformers import TrainingArguments
 
+from latro.adapters import FrozenReference
+from latro.errors import InputError
 from latro.objective import ObjectiveConfig, Reward
 from latro.sampling import SamplingConfig
+from latro.scored_tokens import ScoringConfig
 from latro.tasks.gsm8k import Gsm8k
+from latro.trainer import refuse_misfits
 from tests.latro.test_architectures import ROWS, Stepped, task  # noqa: F401 - a fixture
 from tests.latro.tiny_models import tiny_folder
 
@@ -70,6 +76,66 @@ def test_the_batch_mean_is_that_of_the_step_also_for_a_short_last_step(llama, ta
             pytest.approx(2 * mean, rel=1e-5)
         ] * len(cut_off)
     assert len({sample.id for sample in stepped.samples if sample.step == 2}) == 1
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_every_way_of_scoring_takes_the_same_step(lora, llama, task, tmp_path) -> None:  # noqa: F811
+    """SGD at rate 1, so that the change of the weights is the gradient."""
+
+    def change(**knobs: object) -> torch.Tensor:
+        stepped = Stepped(
+            llama,
+            task,
+            tmp_path,
+            lora=lora,
+            optim="sgd",
+            learning_rate=1.0,
+            lr_scheduler_type="constant",
+            **knobs,
+        )
+        after = stepped.trainer.model.named_parameters()
+        return torch.cat([(p.detach() - stepped.before[name]).flatten() for name, p in after])
+
+    plain = change(scoring=ScoringConfig(fused_head=False))
+    assert float(plain.norm()) > 1e-3
+    ways = [
+        {"scoring": ScoringConfig()},
+        {"scoring": ScoringConfig(head_memory=0)},
+        {"scoring": ScoringConfig(share_prompt=True)},
+        {"scoring": ScoringConfig(rows=2)},
+        {"scoring": ScoringConfig(rows=4), "activation_checkpointing": True},
+    ]
+    for knobs in ways:
+        other = change(**knobs)
+        # The change is read from weights in float32, which rounds it.
+        assert float((other - plain).norm() / plain.norm()) < 1e-4, knobs
+
+
+def test_knobs_that_the_training_cannot_follow_are_refused(llama, task, tmp_path) -> None:  # noqa: F811
+    with pytest.raises(InputError, match=r"scoring.share_prompt=true with trainer.activation_checkpointing"):
+        Stepped(
+            llama, task, tmp_path, scoring=ScoringConfig(share_prompt=True), activation_checkpointing=True
+        )
+    with pytest.raises(InputError, match=r"scoring.rows=2 with FSDP"):
+        refuse_misfits(ScoringConfig(rows=2), TrainingArguments(use_cpu=True), DistributedType.FSDP)
+
+
+def test_the_mean_answer_reward_needs_no_reference(llama, task, tmp_path, monkeypatch) -> None:  # noqa: F811
+    """Two micro-batches: the reference scores each once, for the loss, and not for the mean."""
+    used = []
+    scoring = FrozenReference.scoring
+    monkeypatch.setattr(
+        FrozenReference, "scoring", lambda self, policy: used.append(1) or scoring(self, policy)
+    )
+    Stepped(
+        llama,
+        task,
+        tmp_path,
+        objective=ObjectiveConfig(preset="official_code"),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=2,
+    )
+    assert len(used) == 2
 
 
 def test_metrics_are_those_of_the_samples(llama, task, tmp_path) -> None:  # noqa: F811

@@ -114,25 +114,42 @@ def await_progress(samples: Path, process, timeout: float = 60) -> None:
         time.sleep(0.002)
 
 
-def test_two_processes_give_the_gradient_of_one(cache, tmp_path):
-    common = [*TOY, f"model.cache={cache}", "max_steps=1", "trainer.optim=sgd", "trainer.save_strategy=no"]
-    common += [
+PAIR = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
+
+
+def first_gradient(
+    cache, folder: Path, prompts: int, *overrides: str, launcher: tuple[str, ...] = ()
+) -> dict:
+    """The first step's gradient of a toy run with `prompts` prompts a process."""
+    arguments = [*TOY, f"model.cache={cache}", "max_steps=1", "trainer.optim=sgd", "trainer.save_strategy=no"]
+    arguments += [
         "trainer.load_best_model_at_end=false",
         "trainer.eval_strategy=no",
         "trainer.eval_on_start=false",
+        f"output_dir={folder}",
+        f"trainer.per_device_train_batch_size={prompts}",
+        *overrides,
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    alone = [sys.executable, "-m", "tests.scripts.training_worker"]
-    pair = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone",
-            "-m", "tests.scripts.training_worker"]  # fmt: skip
-    for launcher, prompts, name in ((alone, 8, "one"), (pair, 4, "two")):
-        arguments = [f"output_dir={tmp_path / name}", f"trainer.per_device_train_batch_size={prompts}"]
-        command = [*launcher, str(tmp_path / f"{name}.pt"), *common, *arguments]
-        subprocess.run(command, check=True, env=environment, timeout=300)
-    one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
+    command = [sys.executable, *launcher, "-m", "tests.scripts.training_worker", f"{folder}.pt", *arguments]
+    subprocess.run(command, check=True, env=environment, timeout=300)
+    return torch.load(f"{folder}.pt")
+
+
+@pytest.fixture(scope="module")
+def alone(cache, tmp_path_factory) -> tuple[Path, dict]:
+    """One process's run folder and gradient."""
+    folder = tmp_path_factory.mktemp("alone") / "one"
+    return folder, first_gradient(cache, folder, 8)
+
+
+@pytest.mark.parametrize("scoring", ["fused_head=true", "share_prompt=true", "rows=5", "fused_head=false"])
+def test_two_processes_give_the_gradient_of_one(scoring, cache, alone, tmp_path):
+    one_folder, one = alone
+    two = first_gradient(cache, tmp_path / "two", 4, f"scoring.{scoring}", launcher=PAIR)
     assert json.loads((tmp_path / "two/environment.json").read_text())["world_size"] == 2
     assert len(rows(tmp_path / "two/samples.jsonl")) == 8 * 4
-    assert {row["rationale"] for row in rows(tmp_path / "one/samples.jsonl")} == {
+    assert {row["rationale"] for row in rows(one_folder / "samples.jsonl")} == {
         row["rationale"] for row in rows(tmp_path / "two/samples.jsonl")
     }
     scale = max(gradient.abs().max() for gradient in one.values())

@@ -1,0 +1,142 @@
+"""Which tokens of a batch have to be scored, and the forward pass that does it.
+
+Legend: B rows, T tokens, A scored tokens, S positions that predict one or more of them, V vocabulary, H hidden width.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from latro.errors import InputError
+from latro.fused_head import head_logprob, plain_reason, replaced_forward, unwrapped, wide
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 1024
+"""Positions whose softmax is held at once where the model computes its own logits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringConfig:
+    """How log-probabilities are computed. No knob changes what they are."""
+
+    fused_head: bool = True
+    """Take log-probabilities from hidden states in chunks. False: let the model's head compute all scored logits."""
+    head_memory: float = 1.0
+    """GiB of logits that the fused head may keep for its backward pass; what does not fit is computed again."""
+    share_prompt: bool = False
+    """Run a prompt once for all its rationales. Not with activation checkpointing."""
+    rows: int | None = None
+    """Rows scored at once, the longest together; each is run again in the backward pass. Null: all rows of a
+    micro-batch, once. For a prompt whose rationales do not fit into memory together."""
+
+    def __post_init__(self) -> None:
+        if self.head_memory < 0:
+            raise InputError(f"scoring.head_memory={self.head_memory}: GiB, must not be negative")
+        if self.rows is not None and self.rows < 1:
+            raise InputError(f"scoring.rows={self.rows} must be positive, or null")
+        if self.rows and self.share_prompt:
+            raise InputError(
+                f"scoring.rows={self.rows} with scoring.share_prompt=true: rows that are scored apart share no prompt; "
+                "choose one of the two"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredTokens:
+    """Tokens whose log-probability is wanted, each with the place where it is predicted."""
+
+    row_A: Tensor
+    position_A: Tensor
+    """Index of the token before it, whose hidden state predicts it."""
+    token_A: Tensor
+    sampled_A: Tensor
+    """True where the distribution is softmax(logits / temperature), False where it is softmax(logits)."""
+    temperature: float
+
+    def scale_A(self, dtype: torch.dtype) -> Tensor:  # noqa: N802
+        """What the logits are multiplied by."""
+        one = torch.ones(self.token_A.shape, dtype=dtype, device=self.token_A.device)
+        return one.masked_fill(self.sampled_A, 1 / self.temperature)
+
+    def where(self, chosen_A: Tensor, row_A: Tensor, position_A: Tensor) -> "ScoredTokens":
+        """Some of the tokens, in other rows and positions (given for all)."""
+        return ScoredTokens(
+            row_A=row_A[chosen_A],
+            position_A=position_A[chosen_A],
+            token_A=self.token_A[chosen_A],
+            sampled_A=self.sampled_A[chosen_A],
+            temperature=self.temperature,
+        )
+
+
+def token_logprob(
+    model: Callable[..., Any], ids_BT: Tensor, tokens: ScoredTokens, scoring: ScoringConfig, **inputs: Any
+) -> Tensor:
+    """[A] log-probabilities of the tokens by one forward pass over `ids_BT`; `inputs` go to the model as they are.
+
+    They are the model's own output: what wraps a model in training (DDP) sees no gradient by another way.
+    """
+    keep_BT = torch.zeros_like(ids_BT, dtype=torch.bool)
+    keep_BT[tokens.row_A, tokens.position_A] = True
+    place_BT = keep_BT.flatten().cumsum(0).view_as(ids_BT) - 1
+    place_A = place_BT[tokens.row_A, tokens.position_A]
+
+    if scoring.fused_head and not plain_reason(model):
+        head, made = unwrapped(model).get_output_embeddings(), []
+
+        def forward(hidden: Tensor) -> Tensor:
+            """[A, 1] log-probabilities in place of logits."""
+            hidden_SH = hidden[keep_BT] if hidden.ndim == 3 else hidden
+            scale_A = tokens.scale_A(wide(hidden.dtype))
+            memory = scoring.head_memory * 2**30
+            made.append(head_logprob(hidden_SH[place_A], head.weight, tokens.token_A, scale_A, memory))
+            return made[0][:, None]
+
+        with replaced_forward(head, forward):
+            logprob_A = model(input_ids=ids_BT, logits_to_keep=keep_BT, **inputs).logits.flatten()
+        if torch.equal(logprob_A.detach(), made[0].detach()):
+            return logprob_A
+        warn_of_changed_logits(type(unwrapped(model)).__name__)
+
+    logits_SV = model(input_ids=ids_BT, logits_to_keep=keep_BT, **inputs).logits
+    if logits_SV.ndim == 3:  # an architecture that knows no mask of positions gives them all
+        logits_SV = logits_SV[keep_BT]
+    return logprob_of_logits(logits_SV, place_A, tokens)
+
+
+@cache
+def warn_of_changed_logits(name: str) -> None:
+    """Say once that a model's passes are run twice."""
+    logger.warning(
+        "%s changes its logits behind the head, so every pass is run again with whole logits: set "
+        "scoring.fused_head=false",
+        name,
+    )
+
+
+def logprob_of_logits(logits_SV: Tensor, place_A: Tensor, tokens: ScoredTokens) -> Tensor:
+    """[A] log-probabilities from whole logits, in float32 at least, in chunks that the backward pass takes again."""
+    scale_A = tokens.scale_A(wide(logits_SV.dtype))
+    parts, order = [], []
+    for number, logits_CV in enumerate(logits_SV.split(CHUNK)):
+        inside = (place_A // CHUNK == number).nonzero()[:, 0]
+        arguments = (logits_CV, place_A[inside] % CHUNK, tokens.token_A[inside], scale_A[inside])
+        if torch.is_grad_enabled() and logits_SV.requires_grad:
+            parts.append(checkpoint(chunk_logprob, *arguments, use_reentrant=False))
+        else:
+            parts.append(chunk_logprob(*arguments))
+        order.append(inside)
+    return torch.cat(parts)[torch.cat(order).argsort()]
+
+
+def chunk_logprob(logits_CV: Tensor, place_A: Tensor, token_A: Tensor, scale_A: Tensor) -> Tensor:
+    """[A] log softmax(scale · logits[place]) at the tokens."""
+    wide_AV = logits_CV[place_A].to(wide(logits_CV.dtype)) * scale_A[:, None]
+    return wide_AV.gather(1, token_A[:, None])[:, 0] - wide_AV.logsumexp(-1)

@@ -1,0 +1,142 @@
+"""How fast is LaTRO here, beside the published scheme and trl's RLOO? Gradients are compared first.
+
+    python -m scripts.benchmark_latro size=small
+    python -m scripts.benchmark_latro size=full output_dir=runs/benchmark_latro
+
+Prints medians of alternating runs: processor time, wall time, peak memory (each scheme in a process of its own), FLOPs
+on paper and their share of the machine's measured matrix-product rate. Exit status 1 when gradients disagree, or when
+ours is not ahead of the published scheme by as much as the shape names.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from latro.errors import InputError
+from scripts.entry import script
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SIZES = ("small", "full")
+
+
+def measure_update(cfg: DictConfig) -> tuple[list[dict], list[str]]:
+    """Rows and failures of scoring and backward pass."""
+    from scripts.benchmark_update import SHAPES, shortened, update_failures, update_rows
+
+    rows: list[dict] = []
+    failed: list[str] = []
+    for number, shape in enumerate(SHAPES[cfg.size]):
+        if cfg.shapes is None or number in cfg.shapes:
+            shape = shortened(shape, cfg.shrink)
+            new = update_rows(shape, cfg.rounds, cfg.seed, say=lambda line: print(line, file=sys.stderr))
+            rows += new
+            failed += update_failures(shape, new)
+    return rows, failed
+
+
+PARTS: dict[str, Callable[[DictConfig], tuple[list[dict], list[str]]]] = {"update": measure_update}
+"""Parts of a step by name: each gives rows (with at least part, shape, scheme, cpu_seconds) and failures."""
+
+
+def table(rows: Sequence[dict]) -> "Table":
+    """The rows as printed."""
+    from rich.table import Table
+
+    view = Table(title="Medians; ratios are the published scheme's figure over this one's")
+    for column in ("shape", "scheme"):
+        view.add_column(column)
+    for column in (
+        "CPU s",
+        "wall s",
+        "faster",
+        "peak MB",
+        "less memory",
+        "TFLOP",
+        "of ceiling",
+        "gradient off by",
+    ):
+        view.add_column(column, justify="right")
+    for row in rows:
+        distance = row["gradient_distance"]
+        view.add_row(
+            f"{row['part']}, {row['shape']}",
+            row["scheme"],
+            f"{row['cpu_seconds']:.2f}",
+            f"{row['wall_seconds']:.2f}",
+            f"{row['times_faster']:.2f}x",
+            f"{row['peak_mb']:.0f}",
+            f"{row['times_less_memory']:.1f}x",
+            f"{row['flops'] / 1e12:.3f}",
+            f"{row['of_matmul_ceiling']:.0%}",
+            "" if distance is None else f"{distance:.1e}",
+        )
+    return view
+
+
+def plot(rows: Sequence[dict], picture: Path) -> None:
+    """Bars of time and memory by shape and scheme, as shares of the published scheme's."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shapes = list(dict.fromkeys(row["shape"] for row in rows))
+    figure, axes = plt.subplots(
+        1, len(shapes), figsize=(6 * len(shapes), 4), layout="constrained", squeeze=False
+    )
+    for axis, shape in zip(axes.flat, shapes, strict=True):
+        mine = [row for row in rows if row["shape"] == shape]
+        places = range(len(mine))
+        for key, offset, legend in (
+            ("times_faster", -0.2, "CPU time"),
+            ("times_less_memory", 0.2, "peak memory"),
+        ):
+            axis.barh([p + offset for p in places], [1 / row[key] for row in mine], height=0.38, label=legend)
+        axis.set_yticks(places, [row["scheme"] for row in mine])
+        axis.invert_yaxis()
+        axis.set(title=shape, xlabel="share of the published scheme's")
+        axis.grid(axis="x", alpha=0.3)
+        axis.legend(frameon=False)
+    figure.savefig(picture, dpi=120)
+    plt.close(figure)
+
+
+@script("benchmark_latro")
+def main(cfg: DictConfig) -> None:
+    """Measure, print, write, and exit with status 1 if ours is not ahead."""
+    if cfg.size not in SIZES or cfg.rounds < 1 or cfg.shrink < 1:
+        raise InputError(
+            f"size={cfg.size}, rounds={cfg.rounds}, shrink={cfg.shrink}: size is small or full, the others at least 1"
+        )
+    unknown = [part for part in cfg.parts if part not in PARTS]
+    if unknown:
+        raise InputError(
+            f"parts={list(cfg.parts)}: there is no part {unknown[0]!r}; choose from {', '.join(PARTS)}"
+        )
+    from rich.console import Console
+
+    from scripts.run import Run
+
+    run = Run(cfg) if cfg.output_dir else None
+    rows: list[dict] = []
+    failed: list[str] = []
+    for part in cfg.parts:
+        new, wrong = PARTS[part](cfg)
+        rows, failed = rows + new, failed + wrong
+    Console(width=None if sys.stdout.isatty() else 160).print(table(rows))
+    if run is not None:
+        run.write_json("results", {"rows": rows, "failures": failed})
+        plot(rows, run.folder / "benchmark.png")
+    for line in failed:
+        print(f"FAILED {line}", file=sys.stderr)
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""The update of one K-group, five ways: gradients compared, then time, memory and FLOPs.
+
+`published` is the released code's scheme, `stock RLOO` trl's own (its order of passes, its head, a reward that costs
+nothing and no answer: it does less). The others are ways of `latro.likelihood`. Generation and optimizer are left out.
+
+Legend: B rows, K rationales of one prompt.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latro.encoding import Rationale, RationaleBatch, join
+from latro.likelihood import likelihood
+from latro.objective import ObjectiveConfig, Scores, objective
+from latro.scored_tokens import ScoringConfig
+from scripts.measuring import Spent, alternating, in_fresh_process, matmul_rate, peak_of, spent
+from scripts.published_scheme import published_update
+
+OBJECTIVE = ObjectiveConfig(score_stop=False, penalty_weight=0.0)
+"""What both schemes can say: no stop scored, nothing cut off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateShape:
+    """A Llama and the lengths of one group."""
+
+    name: str
+    vocabulary: int
+    hidden: int
+    layers: int
+    intermediate: int
+    prompt: int
+    rationale: int
+    answer: int
+    K: int
+    least_time: float
+    """The published scheme's time must be at least this many times ours."""
+    least_shared: float
+    """The same for the shared prompt."""
+    least_memory: float
+
+
+SHAPES = {
+    "small": (
+        UpdateShape(
+            name="1.5M, vocabulary 8k", vocabulary=8192, hidden=128, layers=2, intermediate=352,
+            prompt=50, rationale=100, answer=6, K=8, least_time=1.5, least_shared=1.5, least_memory=2.0,
+        ),
+    ),
+    "full": (
+        UpdateShape(
+            name="40M, vocabulary 32k", vocabulary=32768, hidden=512, layers=8, intermediate=1408,
+            prompt=100, rationale=200, answer=12, K=8, least_time=2.2, least_shared=2.6, least_memory=2.5,
+        ),
+        UpdateShape(
+            name="91M, vocabulary 128k", vocabulary=131072, hidden=512, layers=8, intermediate=1408,
+            prompt=100, rationale=200, answer=12, K=16, least_time=2.5, least_shared=2.5, least_memory=6.0,
+        ),
+    ),
+}  # fmt: skip
+WAYS: dict[str, ScoringConfig] = {
+    "ours": ScoringConfig(head_memory=0.5),
+    "ours, shared prompt": ScoringConfig(head_memory=0.5, share_prompt=True),
+    "ours, two passes": ScoringConfig(head_memory=0.5, rows=4),
+}
+SCHEMES = ("published", "stock RLOO", *WAYS)
+AGREEMENT = 1e-5
+"""Largest relative difference between two schemes' gradients, in float32."""
+
+
+def shortened(shape: UpdateShape, factor: int) -> UpdateShape:
+    """The same model with texts `factor` times shorter, for a machine without the memory."""
+    if factor == 1:
+        return shape
+    lengths = {name: max(1, getattr(shape, name) // factor) for name in ("prompt", "rationale", "answer")}
+    return replace(shape, name=f"{shape.name}, texts / {factor}", **lengths)
+
+
+def build(shape: UpdateShape, seed: int) -> tuple[Any, Any, RationaleBatch]:
+    """A random policy, its reference, and one group of random texts."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        tie_word_embeddings=True,
+        initializer_range=shape.hidden**-0.5,  # logits that spread as those of a trained model do
+    )
+    model = LlamaForCausalLM(config)
+    reference = copy.deepcopy(model).requires_grad_(False).eval()
+    with torch.no_grad():  # a policy that has moved, so that the log-ratio is not zero
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1 * config.initializer_range)
+
+    def text(length: int) -> list[int]:
+        return torch.randint(shape.vocabulary, (length,)).tolist()
+
+    rationales = [Rationale(ids=tuple(text(shape.rationale)), text="", ending=()) for _ in range(shape.K)]
+    return model, reference, join([text(shape.prompt)], rationales, [text(shape.answer)], 0)
+
+
+def update(scheme: str, model: Any, reference: Any, batch: RationaleBatch) -> None:
+    """Leave one update's gradient in the model's parameters."""
+    model.zero_grad(set_to_none=True)
+    if scheme == "published":
+        knobs = {"kl_weight": OBJECTIVE.kl_weight, "answer_weight": OBJECTIVE.answer_weight or 0.0}
+        published_update(model, reference, batch, **knobs)
+    elif scheme == "stock RLOO":
+        stock_update(model, reference, batch)
+    else:
+        our_update(model, reference, batch, WAYS[scheme])
+
+
+def our_update(model: Any, reference: Any, batch: RationaleBatch, scoring: ScoringConfig) -> None:
+    """As the trainer does it: the reference, then one pass of the policy that gives rewards and gradient."""
+    score = partial(likelihood, score_stop=False, scoring=scoring)
+    with torch.no_grad():
+        frozen = score(reference, batch.without_answers())
+    policy = score(model, batch)
+    N, K = batch.ids_BT.shape[0] // batch.rationales_per_prompt, batch.rationales_per_prompt
+    scores = Scores(
+        rationale_NK=policy.rationale_B.view(N, K),
+        reference_NK=frozen.rationale_B.view(N, K),
+        answer_NKT=policy.answer_BT.view(N, K, -1),
+        answer_mask_NKT=policy.answer_mask_BT.view(N, K, -1),
+        before_answer_NK=policy.before_answer_B.view(N, K),
+        length_NK=batch.rationale_mask_BT.sum(-1).view(N, K),
+        finished_NK=torch.ones(N, K, dtype=torch.bool),
+    )
+    objective(scores, OBJECTIVE).loss_NK.mean().backward()
+
+
+def stock_update(model: Any, reference: Any, batch: RationaleBatch) -> None:
+    """trl's RLOO: old policy, reference, policy with gradient, each over prompt and rationale, with trl's own head."""
+    from trl.trainer.utils import add_fused_lm_head
+
+    if "forward" not in vars(model):
+        add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+        add_fused_lm_head(reference)
+    short = batch.without_answers()
+    labels_BT = short.ids_BT.masked_fill(~short.rationale_mask_BT, -100)
+
+    def logprob(scored: Any) -> Tensor:
+        output = scored(input_ids=short.ids_BT, labels=labels_BT, fused_lm_head=True)
+        return (output.log_probs * short.rationale_mask_BT[:, -output.log_probs.shape[1] :]).sum(-1)
+
+    with torch.no_grad():
+        old_B, reference_B = logprob(model), logprob(reference)
+    reward_B = torch.linspace(-1, 1, len(old_B)) - 0.05 * (old_B - reference_B)
+    advantage_B = reward_B - reward_B.mean()
+    ratio_B = (logprob(model) - old_B).exp()
+    loss_B = -torch.min(ratio_B * advantage_B, ratio_B.clamp(0.8, 1.2) * advantage_B)
+    loss_B.mean().backward()
+
+
+def gradient(model: Any) -> Tensor:
+    """[D] the gradient that an update left, in double precision."""
+    return torch.cat([p.grad.double().flatten() for p in model.parameters()])
+
+
+def compared(model: Any, reference: Any, batch: RationaleBatch) -> tuple[dict[str, float], dict[str, Spent]]:
+    """Relative distance of each of our ways' gradients from the published scheme's, and what every scheme took."""
+    distances, times, published = {}, {}, torch.zeros(())
+    for scheme in SCHEMES:
+        times[scheme] = spent(partial(update, scheme, model, reference, batch))
+        if scheme == "published":
+            published = gradient(model)
+        elif scheme in WAYS:
+            distances[scheme] = float((gradient(model) - published).norm() / published.norm())
+    return distances, times
+
+
+def peak_memory(shape: UpdateShape, scheme: str, seed: int) -> float:
+    """MB that one update takes above the loaded models. To be called in a process of its own."""
+    torch.set_num_threads(1)
+    tiny = replace(shape, prompt=2, rationale=2, answer=1, K=2)
+    model, reference, batch = build(shape, seed)
+    update(
+        scheme, model, reference, build_batch_like(tiny, batch)
+    )  # what libraries allocate once is not counted
+    model.zero_grad(set_to_none=True)
+    return peak_of(lambda: update(scheme, model, reference, batch))
+
+
+def warm_up(scheme: str, model: Any, reference: Any, batch: RationaleBatch) -> None:
+    """Run a scheme on a few tokens: what is imported and allocated once is not its cost."""
+    ids = batch.ids_BT[0].tolist()
+    rationales = [Rationale(ids=tuple(ids[2:4]), text="", ending=())] * 2
+    update(scheme, model, reference, join([ids[:2]], rationales, [ids[-1:]], 0))
+    model.zero_grad(set_to_none=True)
+
+
+def flops(shape: UpdateShape, scheme: str, head_memory: float = 0.5) -> float:
+    """Multiply-adds times two of the matrix products with weights; attention's own, some 6 to 10% more, left out.
+
+    Body and head are counted in token-forwards; a backward pass is two.
+    """
+    p, z, y, K = shape.prompt, shape.rationale, shape.answer, shape.K
+    kept = min(1.0, head_memory * 2**30 / (4 * shape.vocabulary * K * (z + y)))
+    fused = 3 + (1 - kept)  # forward, backward, and what had to be computed again
+    body, head = {
+        "published": ((p + z) * 2 + (p + z + y) + 3 * (2 * (p + z) + y),) * 2,
+        "stock RLOO": (5 * (p + z), 2 * z + 4 * z),
+        "ours": ((p + z) + 3 * (p + z + y), z + fused * (z + y)),
+        "ours, shared prompt": ((p / K + z) + 3 * (p / K + z + y), z + fused * (z + y)),
+        "ours, two passes": ((p + z) + 4 * (p + z + y), z + (1 + 3) * (z + y)),
+    }[scheme]
+    layer = shape.hidden * shape.hidden * 3 + 3 * shape.hidden * shape.intermediate
+    return 2.0 * K * (body * layer * shape.layers + head * shape.vocabulary * shape.hidden)
+
+
+def update_rows(shape: UpdateShape, rounds: int, seed: int, say: Callable[[str], None] = print) -> list[dict]:
+    """One row a scheme: medians of `rounds` alternating runs, peak memory, FLOPs, ratios to the published scheme."""
+    model, reference, batch = build(shape, seed)
+    for scheme in SCHEMES:
+        warm_up(scheme, model, reference, batch)
+    distances, first = compared(model, reference, batch)
+    say(f"{shape.name}: gradients differ by " + ", ".join(f"{d:.1e} ({w})" for w, d in distances.items()))
+    calls = {scheme: partial(update, scheme, model, reference, batch) for scheme in SCHEMES}
+    times = alternating(calls, rounds - 1)
+    del model, reference, batch, calls
+    ceiling = matmul_rate()
+    rows: list[dict] = []
+    for scheme in SCHEMES:
+        memory = in_fresh_process(peak_memory, shape, scheme, seed)
+        taken = [first[scheme], *times[scheme]]
+        cpu, work = median(t.cpu for t in taken), flops(shape, scheme)
+        rows.append(
+            {
+                "part": "update",
+                "shape": shape.name,
+                "scheme": scheme,
+                "cpu_seconds": cpu,
+                "wall_seconds": median(t.wall for t in taken),
+                "every_cpu_seconds": [t.cpu for t in taken],
+                "peak_mb": memory,
+                "flops": work,
+                "of_matmul_ceiling": work / cpu / ceiling,
+                "gradient_distance": distances.get(scheme),
+            }
+        )
+    for row in rows:
+        row["times_faster"] = rows[0]["cpu_seconds"] / row["cpu_seconds"]
+        row["times_less_memory"] = rows[0]["peak_mb"] / row["peak_mb"]
+        row["times_fewer_flops"] = rows[0]["flops"] / row["flops"]
+    return rows
+
+
+def update_failures(shape: UpdateShape, rows: list[dict]) -> list[str]:
+    """One line for each gradient that disagrees and each bar that is missed."""
+    by_scheme = {row["scheme"]: row for row in rows}
+    failed = [
+        f"{shape.name}: the gradient of {way!r} differs by {by_scheme[way]['gradient_distance']:.1e}"
+        for way in WAYS
+        if not by_scheme[way]["gradient_distance"] <= AGREEMENT
+    ]
+    bars = [
+        ("ours", "times_faster", shape.least_time, "time"),
+        ("ours, shared prompt", "times_faster", shape.least_shared, "time"),
+        ("ours", "times_less_memory", shape.least_memory, "memory"),
+    ]
+    for scheme, key, least, what in bars:
+        if by_scheme[scheme][key] < least:
+            failed.append(
+                f"{shape.name}: {scheme!r} takes {by_scheme[scheme][key]:.2f} times less {what} than the published "
+                f"scheme, not {least}"
+            )
+    return failed

@@ -1,0 +1,85 @@
+"""Time and memory of a call, and what the machine can do at most."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+MB = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What one call took."""
+
+    cpu: float
+    """Seconds of processor time, of all threads: what a machine shared with others still measures well."""
+    wall: float
+    """Seconds."""
+
+
+def spent(call: Callable[[], object]) -> Spent:
+    """Call once and take the time."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return Spent(cpu=time.process_time() - cpu, wall=time.perf_counter() - wall)
+
+
+def alternating(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[Spent]]:
+    """Each call's times, `rounds` of each, taken in turn so that all meet the same weather."""
+    times: dict[str, list[Spent]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(spent(call))
+    return times
+
+
+def resident(field: str) -> float:
+    """MB of resident memory of this process: `VmRSS` now, or `VmHWM` at its highest. Linux only."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return float(line.split()[1]) * 1024 / MB
+    raise RuntimeError(f"/proc/self/status has no {field}")
+
+
+def peak_of(call: Callable[[], object]) -> float:
+    """MB that a call takes at its highest, above what was resident before."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark so far
+    before = resident("VmRSS")
+    call()
+    return resident("VmHWM") - before
+
+
+def in_fresh_process(work: Callable[..., float], *arguments: object) -> float:
+    """What `work(*arguments)` returns in a process of its own, where nothing was allocated before."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def matmul_rate(size: int = 1024, seconds: float = 0.5) -> float:
+    """FLOP per second of processor time in float32 matrix products: the best of repeated runs."""
+    import torch
+
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    best, end = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        best = max(best, 2 * size**3 / spent(lambda: a @ b).cpu)
+    return best
+
+
+def read_rate(megabytes: int = 256, seconds: float = 0.5) -> float:
+    """Bytes per second that a sum over much memory reads, the best of repeated runs, by the clock on the wall."""
+    import torch
+
+    data = torch.ones(megabytes * 2**18)
+    best, end = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        best = max(best, data.numel() * 4 / spent(data.sum).wall)
+    return best
+
+
+def threads() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
