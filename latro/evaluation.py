@@ -113,7 +113,9 @@ def evaluate(
     if config.answer_likelihood:
         own = [item.rationale_ids for item in items]
         for kind, rationales in (("own", own), ("none", [[] for _ in own])):
-            answer_likelihoods(model, encoder, examples, items, kind, rationales, config.rows_scored, progress)
+            answer_likelihoods(
+                model, encoder, examples, items, kind, rationales, config.rows_scored, progress
+            )
     options = all(example.choices for example in examples)
     if config.choice_scores and options and isinstance(task, LikelihoodTask):
         choice_scores(model, encoder, task, examples, items, config.rows_scored, progress)

@@ -1,11 +1,16 @@
 """From an engine's name to the engine."""
 
+from collections.abc import Callable
+
 from latro.errors import InputError
 from latro.rollout.base import Rollout
 from latro.rollout.continuous import ContinuousEngine
 from latro.rollout.plain import GenerateEngine
 
-ENGINES = {"continuous": ContinuousEngine, "generate": GenerateEngine}
+ENGINES: dict[str, Callable[[int | None], Rollout]] = {
+    "continuous": ContinuousEngine,
+    "generate": GenerateEngine,
+}
 
 
 def make_engine(name: str, batch_rows: int | None) -> Rollout:

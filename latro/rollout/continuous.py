@@ -205,9 +205,7 @@ def prefill_all(model: Any, encoder: Encoder, request: Request) -> Iterator[Pref
             )
 
 
-def prefill(
-    model: Any, prompts: list[tuple[int, ...]], pad_token_id: int
-) -> tuple[DynamicCache, Tensor]:
+def prefill(model: Any, prompts: list[tuple[int, ...]], pad_token_id: int) -> tuple[DynamicCache, Tensor]:
     """Keys and values of N prompts, and the logits behind each, [N, V].
 
     Padding is on the right, where no real token sees it, so the causal mask is mask enough.

@@ -20,9 +20,10 @@ class Slots(Cache):
     """A cache for decoding one token a row, in which rows come and go."""
 
     def __init__(self, rows: int) -> None:
+        super().__init__(layers=[])
+        self.layers: list[SlotLayer] = []
         self.rows = rows
         self.columns = 0
-        super().__init__(layers=[])
 
     def reserve(self, columns: int, like: Cache) -> None:
         """Have at least so many columns, with the layers, types and device of `like`."""

@@ -1,5 +1,7 @@
-"""Continuous batching against transformers' own `generate`, token for token. Without these, rows that come and go
-could read each other's keys, or their own in the wrong places."""
+"""Continuous batching against transformers' own `generate`, token for token.
+
+Without these, rows that come and go could read each other's keys, or their own in the wrong places.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,26 +32,34 @@ def world():
 def request_of(encoder: Encoder, prompts: tuple[str, ...] = PROMPTS, **changes: object) -> Request:
     rows = [encoder.prompt_ids(text) for text in prompts for _ in range(K)]
     request = Request(
-        prompts=rows, seeds=[row_seed(7, row) for row in range(len(rows))], max_tokens=12, markers=("#d", "#a")
+        prompts=rows,
+        seeds=[row_seed(7, row) for row in range(len(rows))],
+        max_tokens=12,
+        markers=("#d", "#a"),
     )
     return replace(request, **changes)
 
 
 def both(model, encoder: Encoder, request: Request, rows: int) -> list[list[tuple[int, ...]]]:
-    return [engine(rows).continuations(model, encoder, request) for engine in (ContinuousEngine, GenerateEngine)]
+    return [
+        engine(rows).continuations(model, encoder, request) for engine in (ContinuousEngine, GenerateEngine)
+    ]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 7, 21, 100])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_every_token_is_that_of_generate_however_many_rows_fly(world, rows: int, temperature: float):
-    """Double precision. Rows end at a stop token, at a marker, at once, or at the limit, and others take their place."""
+    """Double precision. Rows end at a stop token, a marker, at once, or at the limit, and others take their place."""
     ours, plain = both(world.model, world.encoder, request_of(world.encoder, temperature=temperature), rows)
     assert ours == plain
     text = [world.encoder.text(row) for row in plain]
     assert any(row == (0,) for row in plain)
     assert any(len(row) > 1 and row[-1] == 0 for row in plain)
     assert any(t.endswith(("#d", "#a")) for t in text)
-    assert any(len(row) == 12 and row[-1] != 0 and not t.endswith(("#d", "#a")) for row, t in zip(plain, text, strict=True))
+    assert any(
+        len(row) == 12 and row[-1] != 0 and not t.endswith(("#d", "#a"))
+        for row, t in zip(plain, text, strict=True)
+    )
     assert len(set(plain)) > 12
 
 
@@ -63,13 +73,19 @@ def test_greedy_decoding_is_that_of_generate(world, rows: int):
 @pytest.mark.parametrize("kind", ["phi3", "mistral", "llama", "qwen2", "qwen3"])
 def test_every_architecture_and_attention_gives_the_tokens_of_generate(kind: str, attention: str):
     tokenizer = tiny_tokenizer(kind)
-    model = tiny_model(kind, tokenizer, attn_implementation=attention, initializer_range=0.4).double()
+    model = tiny_model(kind, tokenizer, attn_implementation=attention, initializer_range=0.4)
+    if (
+        attention == "sdpa"
+    ):  # eager attention gives NaN behind left padding in double precision, under `generate`
+        model = model.double()
     stop = tokenizer.eos_token_id
     encoder = Encoder(
         tokenizer=tokenizer, chat=True, stop_token_ids=(stop,), end_of_answer_id=stop, pad_token_id=stop
     )
     assert model.config._attn_implementation == attention
-    request = request_of(encoder, ("Tom has 3 apples.", "60 / 2", "Let's think step by step."), markers=("s",))
+    request = request_of(
+        encoder, ("Tom has 3 apples.", "60 / 2", "Let's think step by step."), markers=("s",)
+    )
     ours, plain = both(model, encoder, request, 4)
     assert ours == plain
     assert len({len(row) for row in plain}) > 2
@@ -109,12 +125,16 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 def test_each_distinct_prompt_is_prefilled_once_several_together(world, monkeypatch: pytest.MonkeyPatch):
     seen = counted(monkeypatch)
-    monkeypatch.setattr(continuous, "PREFILL_TOKENS", 9)  # longest first: 5, then 4+4, 3+3+3 of lengths 5 4 3 2 2 1
+    monkeypatch.setattr(
+        continuous, "PREFILL_TOKENS", 9
+    )  # longest first: 5, then 4+4, 3+3+3 of lengths 5 4 3 2 2 1
     ContinuousEngine(4).continuations(world.model, world.encoder, request_of(world.encoder))
     assert seen == [1, 2, 3]
 
 
-def test_prefilled_keys_in_flight_do_not_grow_with_the_number_of_prompts(world, monkeypatch: pytest.MonkeyPatch):
+def test_prefilled_keys_in_flight_do_not_grow_with_the_number_of_prompts(
+    world, monkeypatch: pytest.MonkeyPatch
+):
     """Rows of 4 slots, 1 to 64 prompts: the block and what is prefilled ahead stay as they are."""
     monkeypatch.setattr(continuous, "PREFILL_TOKENS", 16)
     sizes = []
@@ -191,5 +211,5 @@ def test_the_knob_chooses_the_engine_and_not_the_draws(world, engine: str, monke
     drawn = sample_rationales(
         world.model, world.encoder, [[1, 2]], ["q"], config, markers=world.markers, seed=7, step=3
     )
-    assert [row.ids for row in drawn] == [row.ids for row in drawn]
+    assert [world.encoder.text(row.ids + row.ending) for row in drawn] == ["accdd", "cb#", "cdd#"]
     assert seen == ([1] if engine == "continuous" else [])

@@ -30,7 +30,12 @@ def test_a_window_counts_only_where_rows_outgrow_it():
 
 
 def test_rotary_frequencies_that_change_with_length_are_refused_only_behind_that_length():
-    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0, "original_max_position_embeddings": 64}
+    rope = {
+        "rope_type": "dynamic",
+        "factor": 2.0,
+        "rope_theta": 10000.0,
+        "original_max_position_embeddings": 64,
+    }
     model = tiny_model("llama", TOKENIZER, rope_parameters=rope)
     assert find_obstacle(model, 64) is None
     assert find_obstacle(model, 65) == "rotary frequencies change behind 64 tokens, for all rows at once"
