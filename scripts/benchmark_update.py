@@ -185,12 +185,8 @@ def compared(model: Any, reference: Any, batch: RationaleBatch) -> tuple[dict[st
 def peak_memory(shape: UpdateShape, scheme: str, seed: int) -> float:
     """MB that one update takes above the loaded models. To be called in a process of its own."""
     torch.set_num_threads(1)
-    tiny = replace(shape, prompt=2, rationale=2, answer=1, K=2)
     model, reference, batch = build(shape, seed)
-    update(
-        scheme, model, reference, build_batch_like(tiny, batch)
-    )  # what libraries allocate once is not counted
-    model.zero_grad(set_to_none=True)
+    warm_up(scheme, model, reference, batch)
     return peak_of(lambda: update(scheme, model, reference, batch))
 
 

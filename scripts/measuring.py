@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def spent(call: Callable[[], object]) -> Spent:
     return Spent(cpu=time.process_time() - cpu, wall=time.perf_counter() - wall)
 
 
-def alternating(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[Spent]]:
+def alternating(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Spent]]:
     """Each call's times, `rounds` of each, taken in turn so that all meet the same weather."""
     times: dict[str, list[Spent]] = {name: [] for name in calls}
     for _ in range(rounds):

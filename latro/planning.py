@@ -1,0 +1,314 @@
+"""What a training step will need, from the model's sizes alone: bytes, multiplications, seconds. Pure arithmetic.
+
+Counted are tensors: what the libraries themselves take (about 0.5 GB of code and buffers) is not. The activations are
+those that autograd keeps in a Llama-like layer with fused attention, in elements a token:
+
+    6h + 2a + 2g + 4m + heads + 2     all weights trained; h width, a query width, g key width, m width of the MLP
+    4h + 2a + 2g + 4m + heads + 2 + 7r     LoRA of rank r: frozen norms need not remember their results
+
+A matrix product takes two FLOP a weight and token, a backward pass twice a forward pass (with frozen weights, once).
+Seconds assume that a share of what the hardware could do at most is reached; see `UPDATE_SHARE` and `DECODE_SHARE`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from latro.errors import InputError
+
+UPDATE_SHARE = 0.5
+"""Share of the matrix-product rate that scoring and backward pass reach."""
+DECODE_SHARE = 0.5
+"""Share of the read bandwidth, or of the matrix-product rate, that decoding reaches."""
+HEAD_CHUNK = 2**24
+"""Logits that the fused head holds at once (`latro.fused_head.CHUNK`)."""
+PLAIN_CHUNK = 1024
+"""Rows of logits whose softmax is taken at once without it (`latro.scored_tokens.CHUNK`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSizes:
+    """The sizes of a Llama-like model."""
+
+    hidden: int
+    layers: int
+    intermediate: int
+    query: int
+    """Width of all query heads together."""
+    key: int
+    """Width of all key heads together."""
+    heads: int
+    vocabulary: int
+    tied: bool
+
+    @property
+    def layer(self) -> int:
+        """Weights of one layer's matrices."""
+        attention = self.hidden * (2 * self.query + 2 * self.key)
+        return attention + 3 * self.hidden * self.intermediate
+
+    @property
+    def matrix(self) -> int:
+        """Weights of the head, or of the embedding."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def parameters(self) -> int:
+        """All weights."""
+        return (
+            self.layers * (self.layer + 2 * self.hidden) + self.hidden + self.matrix * (1 if self.tied else 2)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One optimizer step of one process."""
+
+    prompts: int
+    """N of a micro-batch."""
+    micro_batches: int
+    K: int
+    prompt: int
+    """Tokens."""
+    rationale: int
+    """Tokens: the mean for time, the limit for memory, and here one number for both."""
+    answer: int
+    weight_bytes: int = 4
+    reference_bytes: int = 4
+    """Of a weight of the frozen copy; 0 where the reference is the policy with its adapter off."""
+    moments: int = 2
+    """Numbers that the optimizer keeps of a trained weight."""
+    lora_rank: int | None = None
+    batch_rows: int = 64
+    fused_head: bool = True
+    head_memory: float = 1.0
+    share_prompt: bool = False
+    rows: int | None = None
+    checkpointing: bool = False
+
+    @property
+    def rows_together(self) -> int:
+        """Rows that one forward pass with gradient holds."""
+        return min(self.rows or self.prompts * self.K, self.prompts * self.K)
+
+    @property
+    def sliced(self) -> bool:
+        """Whether a micro-batch goes through in slices."""
+        return self.rows_together < self.prompts * self.K
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What one device can do at most."""
+
+    name: str
+    flops: float
+    """FLOP per second in matrix products."""
+    bandwidth: float
+    """Bytes read per second."""
+    memory: float | None = None
+    """Bytes."""
+
+
+GPUS = {
+    "B200": (2250e12, 8.0e12, 180e9),
+    "H200": (989e12, 4.8e12, 141e9),
+    "H100 PCIe": (756e12, 2.0e12, 80e9),
+    "H100": (989e12, 3.35e12, 80e9),
+    "A100-SXM4-40GB": (312e12, 1.56e12, 40e9),
+    "A100-PCIE-40GB": (312e12, 1.56e12, 40e9),
+    "A100": (312e12, 2.0e12, 80e9),
+    "L40S": (362e12, 0.86e12, 48e9),
+    "RTX 4090": (165e12, 1.0e12, 24e9),
+    "RTX 3090": (71e12, 0.94e12, 24e9),
+    "A10": (125e12, 0.6e12, 24e9),
+    "L4": (121e12, 0.3e12, 24e9),
+    "V100": (125e12, 0.9e12, 32e9),
+    "T4": (65e12, 0.32e12, 16e9),
+}
+"""Dense half-precision FLOP/s, bytes/s and bytes by (part of) a name, as their makers give them."""
+
+
+def gpu(name: str) -> Hardware | None:
+    """The table's entry for a GPU's name; None for one that is not in it."""
+    for known, (flops, bandwidth, memory) in GPUS.items():
+        if known.lower() in name.lower():
+            return Hardware(name=name, flops=flops, bandwidth=bandwidth, memory=memory)
+    return None
+
+
+def hardware_given(text: str) -> Hardware:
+    """From a GPU's name, or from `FLOP/s,bytes/s,GB`, such as 90e12,1.5e12,40. Raises `InputError` for others."""
+    known = gpu(text)
+    if known:
+        return known
+    try:
+        flops, bandwidth, gigabytes = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"hardware={text!r}: give FLOP/s,bytes/s,GB as in hardware='90e12,1.5e12,40', or one of {', '.join(GPUS)}"
+        ) from None
+    return Hardware(name=text, flops=flops, bandwidth=bandwidth, memory=gigabytes * 1e9)
+
+
+def model_sizes(config: Mapping[str, Any], place: str) -> ModelSizes:
+    """From a model's config.json (at `place`). Raises `InputError` if it is not laid out like Llama's."""
+    config = config.get("text_config", config)
+    names = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "vocab_size")
+    missing = [name for name in names if not config.get(name)]
+    if missing:
+        raise InputError(f"{place}: no {missing[0]}: plan=true knows models that are built like Llama")
+    heads = int(config["num_attention_heads"])
+    width = int(config.get("head_dim") or config["hidden_size"] // heads)
+    return ModelSizes(
+        hidden=int(config["hidden_size"]),
+        layers=int(config["num_hidden_layers"]),
+        intermediate=int(config["intermediate_size"]),
+        query=heads * width,
+        key=int(config.get("num_key_value_heads") or heads) * width,
+        heads=heads,
+        vocabulary=int(config["vocab_size"]),
+        tied=bool(config.get("tie_word_embeddings", False)),
+    )
+
+
+def trained_weights(model: ModelSizes, work: Work) -> int:
+    """Weights that the optimizer changes: all, or the adapters of every linear layer but the head."""
+    if work.lora_rank is None:
+        return model.parameters
+    widths = (
+        2 * (model.hidden + model.query)
+        + 2 * (model.hidden + model.key)
+        + 3 * (model.hidden + model.intermediate)
+    )
+    return model.layers * work.lora_rank * widths
+
+
+def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
+    """Bytes by purpose. The step's peak is `resident` plus the larger of `update` and `sampling`."""
+    trained = trained_weights(model, work)
+    adapters = 0 if work.lora_rank is None else trained * 4
+    exact = 4 if work.lora_rank is not None else work.weight_bytes  # adapters and their moments are float32
+    parts = {
+        "weights": model.parameters * work.weight_bytes + adapters,
+        "reference": model.parameters * work.reference_bytes,
+        "optimizer": trained * work.moments * exact,
+        "gradients": trained * exact,
+        "activations": activations(model, work),
+        "head": head_bytes(model, work),
+        "sampling": sampling_bytes(model, work),
+    }
+    # Gradients of the first micro-batch (or slice) grow while activations go; those of later ones find them there.
+    held = parts["gradients"] if work.micro_batches > 1 or work.sliced else 0.0
+    held += head_gradient(model, work) if work.sliced else 0.0  # the sum of two slices' is made beside them
+    # Behind the head come a layer's own gradients, with checkpointing a layer run again; the head's waits for the
+    # embedding's.
+    layer = 2 * model.intermediate * body_tokens(work) * work.weight_bytes + head_gradient(model, work)
+    if work.checkpointing:
+        layer += layer_activations(model, work)
+    parts["update"] = max(parts["activations"] + max(parts["head"], layer) + held, parts["gradients"])
+    parts["resident"] = parts["weights"] + parts["reference"] + parts["optimizer"]
+    parts["peak"] = parts["resident"] + max(parts["update"], parts["sampling"])
+    return parts
+
+
+def body_tokens(work: Work) -> int:
+    """Tokens that go through the body together."""
+    behind = work.rationale + work.answer
+    if work.share_prompt:
+        return work.prompts * work.prompt + work.rows_together * behind
+    return work.rows_together * (work.prompt + behind)
+
+
+def layer_activations(model: ModelSizes, work: Work) -> float:
+    """Bytes that autograd keeps of one layer."""
+    attention = 2 * model.query + 2 * model.key + model.heads + 2
+    if work.lora_rank is None:
+        layer = 6 * model.hidden + 4 * model.intermediate + attention
+    else:
+        layer = 4 * model.hidden + 4 * model.intermediate + attention + 7 * work.lora_rank
+    kept = float(layer * body_tokens(work))
+    if work.share_prompt:
+        # Every row has its prompt's keys and values, in the cache and once more repeated for all heads, as a mask
+        # wants them; and it has that mask.
+        behind, whole = work.rationale + work.answer, work.prompt + work.rationale + work.answer
+        kept += work.rows_together * (
+            (2 * model.query + 2 * model.key + behind) * whole - 2 * model.key * behind
+        )
+    return kept * work.weight_bytes
+
+
+def activations(model: ModelSizes, work: Work) -> float:
+    """Bytes that autograd keeps of all layers; with checkpointing only of their inputs."""
+    ends = 2 * model.hidden * body_tokens(work) * work.weight_bytes
+    if work.checkpointing:
+        return model.layers * model.hidden * body_tokens(work) * work.weight_bytes + ends
+    return model.layers * layer_activations(model, work) + ends
+
+
+def head_gradient(model: ModelSizes, work: Work) -> float:
+    """Bytes of the head weight's gradient, in float32 at least."""
+    return 0.0 if work.lora_rank is not None else float(model.matrix * max(4, work.weight_bytes))
+
+
+def head_bytes(model: ModelSizes, work: Work) -> float:
+    """Bytes of logits, their gradient, and the head's own gradient, at the start of the backward pass."""
+    scored = work.rows_together * (work.rationale + work.answer)
+    logits = scored * model.vocabulary * work.weight_bytes
+    states = 2 * scored * model.hidden * work.weight_bytes
+    if not work.fused_head:
+        chunk = 2 * min(PLAIN_CHUNK, scored) * model.vocabulary * 4
+        return 2 * logits + chunk + states + head_gradient(model, work)
+    buffer = min(max(HEAD_CHUNK, model.vocabulary), scored * model.vocabulary) * work.weight_bytes
+    kept = 0 if work.lora_rank is not None else min(logits, work.head_memory * 2**30)
+    return kept + buffer + states + head_gradient(model, work)
+
+
+def sampling_bytes(model: ModelSizes, work: Work) -> float:
+    """Bytes of keys and values of the rows that are decoded together, and of their logits in the sampler."""
+    rows = min(work.batch_rows, work.prompts * work.micro_batches * work.K)
+    cache = 2 * model.layers * model.key * (work.prompt + work.rationale) * work.weight_bytes
+    return rows * (cache + 3 * model.vocabulary * 8)  # drawn in double precision
+
+
+def flop_parts(model: ModelSizes, work: Work) -> dict[str, float]:
+    """FLOP of one step by purpose: `reference`, `update`, `prefill` and `decode`. Attention's own are left out."""
+    rows = work.prompts * work.micro_batches * work.K
+    behind, prompt = work.rationale + work.answer, float(work.prompt)
+    body, head = 2.0 * model.layer * model.layers, 2.0 * model.matrix
+    if work.share_prompt:
+        prompt /= work.K
+    backward = 2 if work.lora_rank is None else 1
+    passes = 1 + backward + (1 if work.sliced or work.checkpointing else 0)
+    again = 0.0
+    if work.lora_rank is None and work.fused_head:
+        scored = work.prompts * work.K * behind * model.vocabulary * work.weight_bytes
+        again = 1 - min(1.0, work.head_memory * 2**30 / scored)
+    if work.sliced:
+        again = 1.0 if work.lora_rank is None else 2.0
+    return {
+        "reference": rows * (body * (prompt + work.rationale) + head * work.rationale),
+        "update": rows * (body * passes * (prompt + behind) + head * (1 + backward + again) * behind),
+        "prefill": rows * body * work.prompt,
+        "decode": rows * (body + head) * work.rationale,
+    }
+
+
+def decode_bytes(model: ModelSizes, work: Work) -> float:
+    """Bytes read while a step's rationales are drawn: all weights once a token, and every row's keys and values."""
+    rows = work.prompts * work.micro_batches * work.K
+    rounds = -(-rows // work.batch_rows)
+    weights = (model.layers * model.layer + model.matrix) * work.weight_bytes
+    cache = 2 * model.layers * model.key * (work.prompt + work.rationale / 2) * work.weight_bytes
+    return work.rationale * (rounds * weights + rows * cache)
+
+
+def time_parts(model: ModelSizes, work: Work, hardware: Hardware) -> dict[str, float]:
+    """Seconds of one step: `sampling`, `update`, and their sum `step`."""
+    flop = flop_parts(model, work)
+    update = (flop["reference"] + flop["update"]) / (UPDATE_SHARE * hardware.flops)
+    decode = (
+        max(flop["decode"] / hardware.flops, decode_bytes(model, work) / hardware.bandwidth) / DECODE_SHARE
+    )
+    sampling = decode + flop["prefill"] / (UPDATE_SHARE * hardware.flops)
+    return {"sampling": sampling, "update": update, "step": sampling + update}

@@ -1,0 +1,155 @@
+"""The plan's arithmetic: against literal numbers, and against the bytes that a tiny model's update really held."""
+
+import weakref
+from functools import partial
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from latro import fused_head, planning, scored_tokens
+from latro.adapters import LoraSettings, add_lora
+from latro.encoding import Rationale, join
+from latro.errors import InputError
+from latro.likelihood import likelihood
+from latro.planning import ModelSizes, Work, flop_parts, hardware_given, memory_parts, model_sizes, time_parts
+from latro.scored_tokens import ScoringConfig
+
+CONFIG = {
+    "hidden_size": 512, "num_hidden_layers": 8, "intermediate_size": 1408, "num_attention_heads": 8,
+    "num_key_value_heads": 4, "vocab_size": 32768, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of tensors that are alive, and remembers the most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.known: set[int] = set()
+
+    def freed(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.now -= size
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                key = storage._cdata
+                if key not in self.known and storage.nbytes():
+                    self.known.add(key)
+                    self.now += storage.nbytes()
+                    self.most = max(self.most, self.now)
+                    weakref.finalize(storage, self.freed, key, storage.nbytes())
+        return result
+
+
+SIZES = ModelSizes(
+    hidden=64, layers=3, intermediate=112, query=64, key=32, heads=4, vocabulary=512, tied=True
+)
+
+
+def held(scoring: ScoringConfig, lora: bool, checkpointing: bool = False) -> int:
+    """Most bytes alive at once during one update of two groups of four, above the model."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=512, hidden_size=64, intermediate_size=112, num_hidden_layers=3, num_attention_heads=4,
+            num_key_value_heads=2, tie_word_embeddings=True,
+        )
+    )  # fmt: skip
+    if lora:
+        model = add_lora(model, LoraSettings(r=4))
+    if checkpointing:
+        model.train()
+        model.activation_checkpointing_enable()
+    text = partial(torch.randint, 512)
+    rationales = [Rationale(ids=tuple(text((80,)).tolist()), text="", ending=()) for _ in range(8)]
+    batch = join([text((40,)).tolist()] * 2, rationales, [text((8,)).tolist()] * 2, 0)
+    with Live() as live:
+        before = live.now
+        result = likelihood(model, batch, score_stop=False, scoring=scoring)
+        (result.rationale_B.sum() + result.answer_BT.sum()).backward()
+    return live.most - before
+
+
+@pytest.mark.parametrize(
+    ("scoring", "lora", "checkpointing"),
+    [
+        (ScoringConfig(), False, False),
+        (ScoringConfig(head_memory=0.5e6 / 2**30), False, False),
+        (ScoringConfig(), True, False),
+        (ScoringConfig(fused_head=False), False, False),
+        (ScoringConfig(rows=2), False, False),
+        (ScoringConfig(share_prompt=True), False, False),
+        (ScoringConfig(), False, True),
+    ],
+    ids=["fused", "less kept", "lora", "plain head", "rows", "shared prompt", "checkpointing"],
+)
+def test_an_updates_memory_is_within_a_tenth_of_the_plan(scoring, lora, checkpointing, monkeypatch):
+    for module in (fused_head, planning):
+        monkeypatch.setattr(module, "CHUNK" if module is fused_head else "HEAD_CHUNK", 2**16)
+    monkeypatch.setattr(fused_head, "BLOCK", 2**11)
+    for module, name in ((scored_tokens, "CHUNK"), (planning, "PLAIN_CHUNK")):
+        monkeypatch.setattr(module, name, 128)
+    work = Work(
+        prompts=2, micro_batches=1, K=4, prompt=40, rationale=80, answer=8, lora_rank=4 if lora else None,
+        fused_head=scoring.fused_head, head_memory=scoring.head_memory, share_prompt=scoring.share_prompt,
+        rows=scoring.rows, checkpointing=checkpointing,
+    )  # fmt: skip
+    planned = memory_parts(SIZES, work)["update"]
+    assert held(scoring, lora, checkpointing) == pytest.approx(planned, rel=0.1)
+
+
+def test_the_sizes_are_those_of_the_configuration():
+    model = model_sizes(CONFIG, "config.json")
+    assert (model.parameters, model.layers * model.layer) == (40_378_880, 23_592_960)
+    assert model.key == 256
+    real = LlamaForCausalLM(LlamaConfig(**CONFIG))
+    assert model.parameters == sum(p.numel() for p in real.parameters())
+    with pytest.raises(InputError, match=r"config.json: no hidden_size: plan=true"):
+        model_sizes({"n_embd": 4}, "config.json")
+
+
+def test_flops_are_the_papers_arithmetic():
+    """One pass of eight rows of 100 + 200 + 12 tokens: 1236 and 836 token-forwards of body and head."""
+    work = Work(prompts=1, micro_batches=1, K=8, prompt=100, rationale=200, answer=12, head_memory=1.0)
+    flop = flop_parts(model_sizes(CONFIG, "config.json"), work)
+    body, head = 23_592_960, 16_777_216
+    assert flop["reference"] + flop["update"] == pytest.approx(2 * 8 * (1236 * body + 836 * head))
+    assert flop["decode"] == pytest.approx(2 * 8 * 200 * (body + head))
+
+
+def test_memory_adds_up():
+    model = model_sizes(CONFIG, "config.json")
+    work = Work(prompts=1, micro_batches=2, K=8, prompt=100, rationale=200, answer=12)
+    parts = memory_parts(model, work)
+    assert parts["weights"] == parts["reference"] == parts["gradients"] == 4 * model.parameters
+    assert parts["optimizer"] == 8 * model.parameters
+    assert parts["peak"] == parts["resident"] + parts["update"]
+    lora = memory_parts(model, Work(prompts=1, micro_batches=1, K=8, prompt=1, rationale=1, answer=1, lora_rank=16,
+                                    reference_bytes=0))  # fmt: skip
+    assert lora["reference"] == 0
+    assert lora["gradients"] == 4 * 8 * 16 * (2 * 1024 + 2 * 768 + 3 * 1920)
+
+
+def test_hardware_by_name_and_by_numbers():
+    assert hardware_given("NVIDIA A100-SXM4-80GB").memory == 80e9
+    assert hardware_given("NVIDIA L40S").flops == 362e12
+    assert hardware_given("90e12,1.5e12,40").bandwidth == 1.5e12
+    with pytest.raises(InputError, match=r"hardware='abacus': give FLOP/s,bytes/s,GB"):
+        hardware_given("abacus")
+
+
+def test_decoding_few_rows_is_bound_by_reading_and_scoring_by_multiplying():
+    model = model_sizes(CONFIG, "config.json")
+    work = Work(prompts=1, micro_batches=1, K=8, prompt=100, rationale=200, answer=12)
+    slow_memory = time_parts(model, work, hardware_given("1e12,1e9,10"))
+    fast_memory = time_parts(model, work, hardware_given("1e12,2e9,10"))
+    assert slow_memory["update"] == fast_memory["update"]
+    assert slow_memory["sampling"] > 1.9 * fast_memory["sampling"]
