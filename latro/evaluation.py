@@ -15,7 +15,9 @@ from latro.errors import InputError
 from latro.grading.likelihood import likelihood_grades
 from latro.grading.vote import majority_vote
 from latro.likelihood import likelihood
-from latro.sampling import cut, generate, row_seed
+from latro.rollout.base import Request
+from latro.rollout.choosing import check_engine, make_engine
+from latro.sampling import cut, row_seed
 from latro.tasks.base import LikelihoodTask, Task
 from latro.types import Example, Graded
 
@@ -26,8 +28,10 @@ class EvaluationConfig:
 
     max_tokens: int = 500
     """An output is cut off here."""
-    batch_rows: int = 64
-    """Rows decoded or scored at once."""
+    batch_rows: int | None = 64
+    """Rows decoded or scored at once. Null decodes as many as fit into half of the free memory, and scores 64."""
+    engine: str = "continuous"
+    """What decodes; see `latro.sampling.SamplingConfig`."""
     majority: int = 0
     """k of maj@k: samples per question whose answers vote; 0 leaves it out."""
     temperature: float = 1.0
@@ -40,11 +44,17 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        for name, least in (("max_tokens", 1), ("batch_rows", 1), ("majority", 0)):
+        check_engine("evaluation", self.engine, self.batch_rows)
+        for name, least in (("max_tokens", 1), ("majority", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"evaluation.{name}={getattr(self, name)} must be at least {least}")
         if self.majority == 1:
             raise InputError("evaluation.majority=1 is a single sample; use 0 for none or 2 and more")
+
+    @property
+    def rows_scored(self) -> int:
+        """Rows scored at once."""
+        return self.batch_rows or 64
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,10 +113,12 @@ def evaluate(
     if config.answer_likelihood:
         own = [item.rationale_ids for item in items]
         for kind, rationales in (("own", own), ("none", [[] for _ in own])):
-            answer_likelihoods(model, encoder, examples, items, kind, rationales, config.batch_rows, progress)
+            answer_likelihoods(
+                model, encoder, examples, items, kind, rationales, config.rows_scored, progress
+            )
     options = all(example.choices for example in examples)
     if config.choice_scores and options and isinstance(task, LikelihoodTask):
-        choice_scores(model, encoder, task, examples, items, config.batch_rows, progress)
+        choice_scores(model, encoder, task, examples, items, config.rows_scored, progress)
     return items
 
 
@@ -127,19 +139,12 @@ def decode(
     seeds: Sequence[int] | None = None,
 ) -> list[tuple[int, ...]]:
     """The continuation of every prompt: greedy, or drawn with one seed per prompt."""
-    outputs: dict[int, tuple[int, ...]] = {}
-    for chunk in by_length(prompts, config.batch_rows):
-        generated = generate(
-            model,
-            encoder,
-            [prompts[index] for index in chunk],
-            max_tokens=config.max_tokens,
-            seeds=None if seeds is None else [seeds[index] for index in chunk],
-            temperature=config.temperature,
-        )
-        outputs.update(zip(chunk, generated, strict=True))
-        progress(what, len(outputs), len(prompts))
-    return [outputs[index] for index in range(len(prompts))]
+    request = Request(
+        prompts=prompts, seeds=seeds, max_tokens=config.max_tokens, temperature=config.temperature
+    )
+    return make_engine(config.engine, config.batch_rows).continuations(
+        model, encoder, request, lambda done: progress(what, done, len(prompts))
+    )
 
 
 def vote(
@@ -187,7 +192,7 @@ def compare_with_others(
     """
     if config.answer_likelihood:
         rationales = [partner.rationale_ids for partner in partners]
-        answer_likelihoods(model, encoder, examples, items, "other", rationales, config.batch_rows, progress)
+        answer_likelihoods(model, encoder, examples, items, "other", rationales, config.rows_scored, progress)
 
 
 def answer_likelihoods(

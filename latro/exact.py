@@ -20,7 +20,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from latro.encoding import NO_RATIONALE, Encoder, Rationale, join, pad_right
 from latro.likelihood import likelihood
 from latro.objective import ObjectiveConfig, Reward, Scores
-from latro.sampling import cut, find_marker
+from latro.rollout.ending import find_marker
+from latro.sampling import cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,29 +2,23 @@
 
 Every row is drawn by inverting the cumulative distribution at uniform numbers that belong to that row alone,
 seeded by (seed, step, prompt, k). So a resumed run, and a run split over more processes, draws the same
-rationales. The uniforms are put in through a public logits processor; decoding itself is plain `generate`.
+rationales. What decodes is an engine of `latro.rollout`.
 """
 
 import copy
 import hashlib
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
 
-from latro.encoding import Encoder, Rationale, pad_left
+from latro.encoding import Encoder, Rationale
 from latro.errors import InputError
+from latro.rollout.base import Request
+from latro.rollout.choosing import check_engine, make_engine
+from latro.rollout.ending import find_marker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +31,11 @@ class SamplingConfig:
     """L: a rationale is cut off here."""
     temperature: float = 1.0
     """The policy that is sampled, scored and trained is softmax(logits / temperature)."""
-    batch_rows: int = 64
-    """Rows decoded at once: memory against speed; the draws do not depend on it."""
+    batch_rows: int | None = 64
+    """Rows in flight: memory against speed; the draws do not depend on it. Null takes as many as fit into half of the
+    free memory, 256 at most."""
+    engine: str = "continuous"
+    """`continuous` gives a finished row's place to the next one; `generate` is transformers' own, on fixed batches."""
     dtype: str | None = None
     """`bfloat16` samples and evaluates with a copy of the policy in that precision, renewed every step: faster where
     the machine multiplies it in hardware (`latro.precision`), several times slower elsewhere, and off-policy by
@@ -53,9 +50,9 @@ class SamplingConfig:
             )
         if self.dtype not in (None, "bfloat16", "float16"):
             raise InputError(f"sampling.dtype={self.dtype!r}: choose null, bfloat16 or float16")
-        for name in ("max_rationale_tokens", "batch_rows"):
-            if getattr(self, name) < 1:
-                raise InputError(f"sampling.{name}={getattr(self, name)} must be at least 1")
+        if self.max_rationale_tokens < 1:
+            raise InputError(f"sampling.max_rationale_tokens={self.max_rationale_tokens} must be at least 1")
+        check_engine("sampling", self.engine, self.batch_rows)
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise InputError(f"sampling.temperature={self.temperature} must be a finite number above zero")
 
@@ -80,131 +77,6 @@ def row_seed(*parts: object) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def uniforms(seeds: Sequence[int], length: int) -> Tensor:
-    """[B, length] uniform numbers in [0, 1) of 53 bits, each row from its own seed."""
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return torch.stack([torch.rand(length, generator=g, dtype=torch.float64) for g in generators])
-
-
-class InverseCdf(LogitsProcessor):
-    """Turns each row's next-token scores into a certain draw at that row's uniform number."""
-
-    def __init__(self, uniform_BL: Tensor, temperature: float, prompt_length: int) -> None:
-        self.uniform_BL = uniform_BL
-        self.temperature = temperature
-        self.prompt_length = prompt_length
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """[B, V] scores that are zero at the drawn token and -inf elsewhere."""
-        step = input_ids.shape[1] - self.prompt_length
-        drawn_B = draw(scores, self.uniform_BL[:, step].to(scores.device), self.temperature)
-        return torch.full_like(scores, -math.inf).scatter_(1, drawn_B[:, None], 0.0)
-
-
-def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float = 1.0) -> Tensor:
-    """[B] token ids: the first token whose cumulative probability exceeds the row's uniform number.
-
-    Sums are taken in double precision: in single, a vocabulary's rare tokens vanish beside a sum near 1.
-    """
-    wide = logits_BV if logits_BV.dtype == torch.float64 else logits_BV.float()
-    cumulative_BV = (wide / temperature).softmax(-1).double().cumsum(-1)
-    total_B = cumulative_BV[:, -1]
-    if not total_B.isfinite().all():
-        raise InputError(
-            "the model's scores are not finite numbers: its weights have run away; lower trainer.learning_rate, set "
-            "trainer.max_grad_norm, or check the checkpoint"
-        )
-    below_total_B = torch.nextafter(total_B, torch.zeros_like(total_B))
-    threshold_B = torch.minimum(uniform_B.double() * total_B, below_total_B)
-    return torch.searchsorted(cumulative_BV, threshold_B[:, None], right=True)[:, 0]
-
-
-class RationaleEnd(StoppingCriteria):
-    """Ends a row at a stop token, or as soon as an answer marker stands in its text."""
-
-    def __init__(self, encoder: Encoder, markers: Sequence[str], prompt_length: int, rows: int) -> None:
-        self.encoder = encoder
-        self.markers = tuple(markers)
-        self.prompt_length = prompt_length
-        self.length: list[int | None] = [None] * rows
-        # A marker spans at most this many tokens, as every token but the first adds a character or half of one.
-        self.window = 2 * max((len(marker) for marker in markers), default=0) + 2
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        """[B] True for the rows that are done; `length` remembers after how many tokens each was."""
-        generated = input_ids.shape[1] - self.prompt_length
-        tail = input_ids[:, max(self.prompt_length, input_ids.shape[1] - self.window) :].tolist()
-        open_rows = [row for row, length in enumerate(self.length) if length is None]
-        texts = self.encoder.tokenizer.batch_decode(
-            [tail[row] for row in open_rows], skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        for row, text in zip(open_rows, texts, strict=True):
-            ended = tail[row][-1] in self.encoder.stop_token_ids
-            if ended or find_marker(text, self.markers) is not None:
-                self.length[row] = generated
-        return torch.tensor([length is not None for length in self.length], device=input_ids.device)
-
-
-@torch.no_grad()
-def generate(
-    model: Any,
-    encoder: Encoder,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_tokens: int,
-    markers: Sequence[str] = (),
-    seeds: Sequence[int] | None = None,
-    temperature: float = 1.0,
-) -> list[tuple[int, ...]]:
-    """The continuation of each prompt, up to and including what ended it.
-
-    Greedy where `seeds` is None, else drawn from softmax(logits / temperature) with one seed per row.
-    """
-    ids_BT, mask_BT = pad_left(prompts, encoder.pad_token_id)
-    device = model.device
-    end = RationaleEnd(encoder, markers, ids_BT.shape[1], len(prompts))
-    processors = LogitsProcessorList()
-    if seeds is not None:
-        processors.append(InverseCdf(uniforms(seeds, max_tokens).to(device), temperature, ids_BT.shape[1]))
-    was_training = model.training
-    model.eval()
-    try:
-        output = model.generate(
-            ids_BT.to(device),
-            attention_mask=mask_BT.to(device),
-            generation_config=plain_generation(encoder, max_tokens),
-            logits_processor=processors,
-            stopping_criteria=StoppingCriteriaList([end]),
-        )
-    finally:
-        model.train(was_training)
-    new_tokens = output[:, ids_BT.shape[1] :].tolist()
-    return [tuple(row[:length]) for row, length in zip(new_tokens, end.length, strict=True)]
-
-
-def plain_generation(encoder: Encoder, max_tokens: int) -> GenerationConfig:
-    """Arg-max decoding with nothing of the model's own generation settings left.
-
-    A field left out here would be filled from the model's settings (some ship a repetition penalty), and what is
-    sampled would no longer be the policy.
-    """
-    return GenerationConfig(
-        max_new_tokens=max_tokens,
-        min_new_tokens=0,
-        do_sample=False,
-        num_beams=1,
-        temperature=1.0,
-        top_k=50,  # the library's default, the only value it takes without a warning; arg-max looks at no other
-        top_p=1.0,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        use_cache=True,
-        disable_compile=True,
-        eos_token_id=list(encoder.stop_token_ids),
-        pad_token_id=encoder.pad_token_id,
-    )
-
-
 def cut(encoder: Encoder, tokens: Sequence[int], markers: Sequence[str]) -> Rationale:
     """The rationale in a continuation: what stands before the stop token or the first answer marker.
 
@@ -223,12 +95,6 @@ def cut(encoder: Encoder, tokens: Sequence[int], markers: Sequence[str]) -> Rati
     return Rationale(ids=tuple(ids), text=encoder.text(ids), ending=generated[len(ids) :])
 
 
-def find_marker(text: str, markers: Sequence[str]) -> int | None:
-    """Index of the first answer marker in `text`, ignoring case; None if there is none."""
-    found = (re.search(re.escape(marker), text, re.IGNORECASE) for marker in markers)
-    return min((match.start() for match in found if match), default=None)
-
-
 def sample_rationales(
     model: Any,
     encoder: Encoder,
@@ -242,25 +108,18 @@ def sample_rationales(
 ) -> list[Rationale]:
     """K rationales per prompt, [N·K] in prompt order. LaTRO, algorithm 1, line 4.
 
-    `keys` name the prompts: the draws depend on (seed, step, key, k) and on nothing else. Prompts of like length
-    are decoded together.
+    `keys` name the prompts: the draws depend on (seed, step, key, k) and on nothing else.
     """
     K = config.rationales_per_prompt
-    rows = [(n, row_seed(seed, step, keys[n], k)) for n in range(len(prompts)) for k in range(K)]
-    by_length = sorted(range(len(rows)), key=lambda row: len(prompts[rows[row][0]]))
-    rationales: dict[int, Rationale] = {}
-    for start in range(0, len(by_length), config.batch_rows):
-        chunk = by_length[start : start + config.batch_rows]
-        outputs = generate(
-            model,
-            encoder,
-            [prompts[rows[row][0]] for row in chunk],
+    outputs = make_engine(config.engine, config.batch_rows).continuations(
+        model,
+        encoder,
+        Request(
+            prompts=[prompt for prompt in prompts for _ in range(K)],
+            seeds=[row_seed(seed, step, key, k) for key in keys for k in range(K)],
             max_tokens=config.max_rationale_tokens,
             markers=markers,
-            seeds=[rows[row][1] for row in chunk],
             temperature=config.temperature,
-        )
-        rationales.update(
-            {row: cut(encoder, output, markers) for row, output in zip(chunk, outputs, strict=True)}
-        )
-    return [rationales[row] for row in range(len(rows))]
+        ),
+    )
+    return [cut(encoder, output, markers) for output in outputs]

@@ -39,7 +39,25 @@ def measure_update(cfg: DictConfig) -> tuple[list[dict], list[str]]:
     return rows, failed
 
 
-PARTS: dict[str, Callable[[DictConfig], tuple[list[dict], list[str]]]] = {"update": measure_update}
+def measure_rollout(cfg: DictConfig) -> tuple[list[dict], list[str]]:
+    """Rows and failures of drawing rationales."""
+    from scripts.benchmark_rollout import rollout_failures, rollout_rows
+
+    rows = rollout_rows(
+        cfg.size,
+        rounds=cfg.rounds,
+        seed=cfg.seed,
+        model_path=cfg.model_path,
+        data_path=cfg.data_path,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    return rows, rollout_failures(cfg.size, rows)
+
+
+PARTS: dict[str, Callable[[DictConfig], tuple[list[dict], list[str]]]] = {
+    "update": measure_update,
+    "rollout": measure_rollout,
+}
 """Parts of a step by name: each gives rows (with at least part, shape, scheme, cpu_seconds) and failures."""
 
 

@@ -12,16 +12,10 @@ from latro.errors import InputError
 from latro.estimators import draw_groups, frequency_p_values, indices, tabulate
 from latro.exact import small_world, tiny_llama
 from latro.pretraining import byte_tokenizer
-from latro.sampling import (
-    SamplingConfig,
-    cut,
-    draw,
-    find_marker,
-    generate,
-    row_seed,
-    sample_rationales,
-    uniforms,
-)
+from latro.rollout.drawing import draw, uniforms
+from latro.rollout.ending import find_marker
+from latro.rollout.plain import generate
+from latro.sampling import SamplingConfig, cut, row_seed, sample_rationales
 from tests.fakes import TableConfig, TableModel, table_model
 
 EOS = 256

@@ -4,7 +4,7 @@ import pytest
 
 from latro.errors import InputError
 from latro.objective import ObjectiveConfig, Penalty, Reward
-from latro.sampling import draw
+from latro.rollout.drawing import draw
 from scripts.check_estimators import Case, Finding, cases, failures, main, run_checks, table
 
 FEW = {"samples": 8000, "rationales_per_prompt": 4, "enumerated_rationales": 2, "seed": 0, "world_seed": 0}
@@ -61,7 +61,7 @@ def test_leave_one_out_removes_most_of_the_variance(checked):
 def test_the_sampler_passes_and_a_sampler_that_is_off_fails(checked, monkeypatch: pytest.MonkeyPatch):
     assert all(p > 1e-3 for values in checked[1].values() for p in values)
     monkeypatch.setattr(
-        "latro.sampling.draw", lambda logits, uniform, temperature: draw(logits, uniform**1.2)
+        "latro.rollout.continuous.draw", lambda logits, uniform, temperature: draw(logits, uniform**1.2)
     )
     _, p_values = run_checks([], **FEW)
     assert p_values == {}

@@ -1,0 +1,75 @@
+"""What continuous batching cannot take, and how many rows fit into memory."""
+
+import inspect
+from typing import Any
+
+import torch
+
+MOST_ROWS = 256
+"""More rows in flight than this gain nothing: the matrix products are bound by arithmetic long before."""
+MEMORY_SHARE = 0.5
+"""Of the free memory that the rows may take; the rest is for the update."""
+LOGIT_BYTES = 24
+"""Bytes per row and vocabulary entry while a token is drawn: scores, probabilities, and room for sums."""
+
+
+def find_obstacle(model: Any, longest: int) -> str | None:
+    """Why rows of up to `longest` tokens need the plain engine; None if they do not.
+
+    Continuous batching takes decoders whose only state is one key and one value per token, whole on this process:
+    processes that share weights must call forward equally often, and rows end when they end.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    config = base.config.get_text_config(decoder=True)
+    if is_sharded(base):
+        return "the weights are sharded, and all processes must call forward equally often"
+    if getattr(base, "_is_stateful", False) or config.is_encoder_decoder:
+        return f"{type(base).__name__} keeps no plain cache of keys and values"
+    takes = inspect.signature(base.forward).parameters
+    if not {"position_ids", "past_key_values", "attention_mask", "logits_to_keep"} <= takes.keys():
+        return f"{type(base).__name__}'s forward does not take positions, a cache, a mask and logits_to_keep"
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if not layers <= {"full_attention", "sliding_attention"}:
+        return f"{type(base).__name__} has layers of other kinds: {', '.join(sorted(layers))}"
+    window = getattr(config, "sliding_window", None)
+    if window is not None and window < longest:
+        return f"rows of up to {longest} tokens are longer than the attention's window of {window}"
+    rope = getattr(config, "rope_parameters", None) or {}
+    reach = rope.get("original_max_position_embeddings")
+    if rope.get("rope_type") in ("longrope", "dynamic") and longest > (reach or 0):
+        return f"rotary frequencies change behind {reach} tokens, for all rows at once"
+    return None
+
+
+def is_sharded(model: Any) -> bool:
+    """Whether the weights are spread over processes, by DeepSpeed's stage 3 or FSDP."""
+    from torch.distributed.tensor import DTensor
+    from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+    from transformers.integrations.fsdp import is_fsdp_managed_module
+
+    parts = any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return bool(parts or is_deepspeed_zero3_enabled() or is_fsdp_managed_module(model))
+
+
+def rows_that_fit(model: Any, longest: int) -> int:
+    """Rows of up to `longest` tokens that fit into half of the free memory, 1 to 256."""
+    config = model.config.get_text_config(decoder=True)
+    memory = free_bytes(model.device) * MEMORY_SHARE
+    return max(1, min(MOST_ROWS, int(memory // row_bytes(config, longest, model.dtype.itemsize))))
+
+
+def row_bytes(config: Any, longest: int, itemsize: int) -> int:
+    """Bytes of one row in flight: keys and values of every layer, and the scores of one token."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    cache = 2 * config.num_hidden_layers * heads * width * itemsize * longest
+    return int(cache + LOGIT_BYTES * config.vocab_size)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes free on the device, by what the system says now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)

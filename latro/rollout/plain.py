@@ -1,0 +1,152 @@
+"""The plain engine: transformers' own `generate` on fixed batches. The reference for the others.
+
+The uniform numbers are put in through a public logits processor, the end through a public stopping criterion. It
+takes every architecture that `generate` takes, and weights that are sharded over processes.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+
+from latro.encoding import Encoder, pad_left
+from latro.rollout.base import Done, Request, ignore
+from latro.rollout.drawing import draw, uniforms
+from latro.rollout.ending import Ending
+from latro.rollout.limits import rows_that_fit
+
+
+class GenerateEngine:
+    """Prompts of like length are decoded together, `batch_rows` at a time, until the last of them has ended.
+
+    None takes as many as fit into memory.
+    """
+
+    def __init__(self, batch_rows: int | None) -> None:
+        self.batch_rows = batch_rows
+
+    def continuations(
+        self, model: Any, encoder: Encoder, request: Request, done: Done = ignore
+    ) -> list[tuple[int, ...]]:
+        """See `Rollout`."""
+        # Longest first, so that memory runs out at once or never.
+        order = sorted(range(len(request.prompts)), key=lambda row: -len(request.prompts[row]))
+        outputs: dict[int, tuple[int, ...]] = {}
+        rows = self.batch_rows or rows_that_fit(model, request.longest)
+        for start in range(0, len(order), rows):
+            chunk = order[start : start + rows]
+            seeds = request.seeds
+            generated = generate(
+                model,
+                encoder,
+                [request.prompts[row] for row in chunk],
+                max_tokens=request.max_tokens,
+                markers=request.markers,
+                seeds=None if seeds is None else [seeds[row] for row in chunk],
+                temperature=request.temperature,
+            )
+            outputs.update(zip(chunk, generated, strict=True))
+            done(len(outputs))
+        return [outputs[row] for row in range(len(order))]
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    encoder: Encoder,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    markers: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    temperature: float = 1.0,
+) -> list[tuple[int, ...]]:
+    """The continuation of each prompt, up to and including what ended it.
+
+    Greedy where `seeds` is None, else drawn from softmax(logits / temperature) with one seed per row.
+    """
+    ids_BT, mask_BT = pad_left(prompts, encoder.pad_token_id)
+    device = model.device
+    end = RationaleEnd(Ending(encoder, markers), ids_BT.shape[1], len(prompts))
+    processors = LogitsProcessorList()
+    if seeds is not None:
+        processors.append(InverseCdf(uniforms(seeds, max_tokens).to(device), temperature, ids_BT.shape[1]))
+    was_training = model.training
+    model.eval()
+    try:
+        output = model.generate(
+            ids_BT.to(device),
+            attention_mask=mask_BT.to(device),
+            generation_config=plain_generation(encoder, max_tokens),
+            logits_processor=processors,
+            stopping_criteria=StoppingCriteriaList([end]),
+        )
+    finally:
+        model.train(was_training)
+    new_tokens = output[:, ids_BT.shape[1] :].tolist()
+    return [tuple(row[:length]) for row, length in zip(new_tokens, end.length, strict=True)]
+
+
+class InverseCdf(LogitsProcessor):
+    """Turns each row's next-token scores into a certain draw at that row's uniform number."""
+
+    def __init__(self, uniform_BL: Tensor, temperature: float, prompt_length: int) -> None:
+        self.uniform_BL = uniform_BL
+        self.temperature = temperature
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """[B, V] scores that are zero at the drawn token and -inf elsewhere."""
+        step = input_ids.shape[1] - self.prompt_length
+        drawn_B = draw(scores, self.uniform_BL[:, step].to(scores.device), self.temperature)
+        return torch.full_like(scores, -math.inf).scatter_(1, drawn_B[:, None], 0.0)
+
+
+class RationaleEnd(StoppingCriteria):
+    """Tells `generate` which rows have ended."""
+
+    def __init__(self, ending: Ending, prompt_length: int, rows: int) -> None:
+        self.ending = ending
+        self.prompt_length = prompt_length
+        self.length: list[int | None] = [None] * rows
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """[B] True for the rows that are done; `length` remembers after how many tokens each was."""
+        generated = input_ids.shape[1] - self.prompt_length
+        tail = input_ids[:, max(self.prompt_length, input_ids.shape[1] - self.ending.window) :].tolist()
+        for row, length in enumerate(self.length):
+            if length is None and self.ending.ended(tail[row]):
+                self.length[row] = generated
+        return torch.tensor([length is not None for length in self.length], device=input_ids.device)
+
+
+def plain_generation(encoder: Encoder, max_tokens: int) -> GenerationConfig:
+    """Arg-max decoding with nothing of the model's own generation settings left.
+
+    A field left out here would be filled from the model's settings (some ship a repetition penalty), and what is
+    sampled would no longer be the policy.
+    """
+    return GenerationConfig(
+        max_new_tokens=max_tokens,
+        min_new_tokens=0,
+        do_sample=False,
+        num_beams=1,
+        temperature=1.0,
+        top_k=50,  # the library's default, the only value it takes without a warning; arg-max looks at no other
+        top_p=1.0,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        use_cache=True,
+        disable_compile=True,
+        eos_token_id=list(encoder.stop_token_ids),
+        pad_token_id=encoder.pad_token_id,
+    )

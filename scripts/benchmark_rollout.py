@@ -1,0 +1,237 @@
+"""Rollouts, the published way and ours: tokens and rationales per second of processor time, and memory.
+
+Rates are compared, not times: each scheme decodes the rows that it would decode at once. The published one has the K
+rows of the three prompts of its data loader; ours takes all prompts of a step, in the slots it is given.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+from latro.encoding import Encoder
+from latro.models import ModelConfig, load_policy
+from latro.pretraining import TinyLlamaShape, byte_tokenizer, tiny_llama
+from latro.sampling import SamplingConfig, cut, sample_rationales
+from latro.tasks.gsm8k import Gsm8k
+from scripts.measuring import Spent, matmul_rate, peak_of, spent
+from scripts.published_rollout import published_rollout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutSize:
+    """What is decoded, and by how much ours must be ahead."""
+
+    name: str
+    prompts: int
+    """N of a step of ours."""
+    K: int
+    max_tokens: int
+    slots: int
+    published_prompts: int
+    """Of the published scheme's batch."""
+    least_tokens: float
+    """Our tokens per second must be at least this many times the published scheme's, each decoded token counted."""
+    least_finished: float
+    """The same of the rationales that ended by themselves."""
+
+
+SIZES = {
+    "small": RolloutSize(
+        name="tiny Llama, K=8, up to 48 tokens",
+        prompts=16, K=8, max_tokens=48, slots=64, published_prompts=3, least_tokens=1.0, least_finished=1.0,
+    ),
+    "full": RolloutSize(
+        name="SmolLM2-135M on GSM8K, K=8, up to 300 tokens",
+        prompts=16, K=8, max_tokens=300, slots=128, published_prompts=3, least_tokens=3.0, least_finished=5.0,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """A model with prompts to continue."""
+
+    model: Any
+    encoder: Encoder
+    prompts: Sequence[Sequence[int]]
+    markers: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one call of a scheme gave."""
+
+    decoded: int
+    """Tokens decoded, whatever became of them."""
+    kept: int
+    """Tokens up to and including what ended a rationale."""
+    rationales: int
+    finished: int
+    """Rationales that ended by themselves."""
+    taken: Spent
+    peak_mb: float
+
+
+def small_bench(size: RolloutSize) -> Bench:
+    """A made-up model over bytes, of which one in sixteen ends a rationale."""
+    tokenizer = byte_tokenizer(256)
+    encoder = Encoder(
+        tokenizer=tokenizer,
+        chat=False,
+        stop_token_ids=(tokenizer.eos_token_id, *range(32, 48)),
+        end_of_answer_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = tiny_llama(TinyLlamaShape(width=64, mlp_width=128, layers=2, context=256), tokenizer, 0)
+    prompts = [encoder.prompt_ids(f"What is {7 * n} plus {n}?") for n in range(size.prompts)]
+    return Bench(model=model.eval(), encoder=encoder, prompts=prompts, markers=("The answer is",))
+
+
+def full_bench(size: RolloutSize, model_path: str | None, data_path: str | None) -> Bench:
+    """SmolLM2-135M-Instruct in single precision on the first training questions of GSM8K."""
+    loaded = load_policy(
+        ModelConfig(path=model_path, hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", dtype="float32")
+    )
+    turns, task = loaded.turns, Gsm8k(path=data_path)
+    encoder = Encoder(
+        tokenizer=loaded.tokenizer,
+        chat=turns.chat,
+        stop_token_ids=turns.stop_token_ids,
+        end_of_answer_id=turns.end_of_answer_id,
+        pad_token_id=turns.pad_token_id,
+    )
+    prompts = [encoder.prompt_ids(example.prompt) for example in task.examples("train")[: size.prompts]]
+    return Bench(model=loaded.model.eval(), encoder=encoder, prompts=prompts, markers=task.answer_markers)
+
+
+def published(bench: Bench, size: RolloutSize, seed: int) -> Outcome:
+    """The published scheme on its own batch."""
+    outputs: list[tuple[int, ...]] = []
+    prompts = bench.prompts[: size.published_prompts]
+
+    def call() -> None:
+        outputs[:] = published_rollout(bench.model, bench.encoder, prompts, size.K, size.max_tokens, seed)
+
+    taken, peak = measured(call)
+    rationales = [cut(bench.encoder, output, bench.markers) for output in outputs]
+    return Outcome(
+        decoded=sum(map(len, outputs)),
+        kept=sum(len(r.ids) + len(r.ending) for r in rationales),
+        rationales=len(rationales),
+        finished=sum(r.finished for r in rationales),
+        taken=taken,
+        peak_mb=peak,
+    )
+
+
+def ours(bench: Bench, size: RolloutSize, seed: int, engine: str = "continuous") -> Outcome:
+    """`sample_rationales` as the trainer calls it, on a whole step."""
+    config = SamplingConfig(
+        rationales_per_prompt=size.K,
+        max_rationale_tokens=size.max_tokens,
+        batch_rows=size.slots,
+        engine=engine,
+    )
+    rationales: list[Any] = []
+
+    def call() -> None:
+        rationales[:] = sample_rationales(
+            bench.model, bench.encoder, bench.prompts[: size.prompts], list(range(size.prompts)), config,
+            markers=bench.markers, seed=seed, step=0,
+        )  # fmt: skip
+
+    taken, peak = measured(call)
+    kept = sum(len(r.ids) + len(r.ending) for r in rationales)
+    return Outcome(
+        decoded=kept,
+        kept=kept,
+        rationales=len(rationales),
+        finished=sum(r.finished for r in rationales),
+        taken=taken,
+        peak_mb=peak,
+    )
+
+
+def measured(call: Callable[[], None]) -> tuple[Spent, float]:
+    """Time and peak memory of one call."""
+    taken: list[Spent] = []
+    peak = peak_of(lambda: taken.append(spent(call)))
+    return taken[0], peak
+
+
+def rollout_rows(
+    size: str,
+    *,
+    rounds: int = 5,
+    seed: int = 0,
+    model_path: str | None = None,
+    data_path: str | None = None,
+    say: Callable[[str], None] = print,
+) -> list[dict]:
+    """One row a scheme: medians of `rounds` alternating runs after a short one, and ratios to the published scheme.
+
+    `small` needs nothing; `full` takes model and questions from the hub where no path is given.
+    """
+    shape = SIZES[size]
+    bench = small_bench(shape) if size == "small" else full_bench(shape, model_path, data_path)
+    schemes: dict[str, Callable[[Bench, RolloutSize, int], Outcome]] = {"ours": ours, "published": published}
+    for scheme in schemes.values():
+        scheme(bench, shortest(shape), seed)
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in schemes}
+    for number in range(rounds):
+        for name, scheme in schemes.items():
+            outcomes[name].append(scheme(bench, shape, seed + number))
+            say(f"{shape.name}, {name}: {outcomes[name][-1]}")
+    ceiling = matmul_rate()
+    rows = [row(shape, name, outcomes[name], bench.model, ceiling) for name in ("published", "ours")]
+    for each in rows:
+        each["times_faster"] = each["rationales_per_s"] / rows[0]["rationales_per_s"]
+        each["times_less_memory"] = rows[0]["peak_mb"] / each["peak_mb"]
+        for key in ("decoded_per_s", "kept_per_s", "rationales_per_s", "finished_per_s"):
+            each[f"times_{key}"] = each[key] / rows[0][key] if rows[0][key] else float("inf")
+    return rows
+
+
+def shortest(size: RolloutSize) -> RolloutSize:
+    """A few tokens: what is imported and allocated once is no scheme's cost."""
+    return replace(size, prompts=1, published_prompts=1, K=2, max_tokens=2)
+
+
+def row(size: RolloutSize, scheme: str, outcomes: Sequence[Outcome], model: Any, ceiling: float) -> dict:
+    """Medians over the rounds; rates are per second of processor time."""
+    cpu = median(o.taken.cpu for o in outcomes)
+    # Weights are multiplied once a token; the prompt's are left out, and so is attention.
+    flops = 2.0 * model.num_parameters() * median(o.decoded for o in outcomes)
+    return {
+        "part": "rollout",
+        "shape": size.name,
+        "scheme": scheme,
+        "cpu_seconds": cpu,
+        "wall_seconds": median(o.taken.wall for o in outcomes),
+        "every_cpu_seconds": [o.taken.cpu for o in outcomes],
+        "decoded_per_s": median(o.decoded / o.taken.cpu for o in outcomes),
+        "kept_per_s": median(o.kept / o.taken.cpu for o in outcomes),
+        "rationales_per_s": median(o.rationales / o.taken.cpu for o in outcomes),
+        "finished_per_s": median(o.finished / o.taken.cpu for o in outcomes),
+        "mean_kept": sum(o.kept for o in outcomes) / sum(o.rationales for o in outcomes),
+        "finished_share": sum(o.finished for o in outcomes) / sum(o.rationales for o in outcomes),
+        "peak_mb": max(o.peak_mb for o in outcomes),
+        "flops": flops,
+        "of_matmul_ceiling": flops / cpu / ceiling,
+        "gradient_distance": None,
+    }
+
+
+def rollout_failures(size: str, rows: Sequence[dict]) -> list[str]:
+    """One line for each bar that is missed."""
+    shape, mine = SIZES[size], rows[-1]
+    bars = (
+        ("times_decoded_per_s", shape.least_tokens, "tokens"),
+        ("times_finished_per_s", shape.least_finished, "finished rationales"),
+    )
+    return [
+        f"{shape.name}: {mine[key]:.2f} times the published scheme's {what} per second, not {least}"
+        for key, least, what in bars
+        if not mine[key] >= least
+    ]
