@@ -13,7 +13,12 @@ from scripts.entry import script
 
 @script("train_latro")
 def main(cfg: DictConfig) -> None:
-    """Compose, build, train."""
+    """Compose, build, train; or only say what it would take."""
+    if cfg.plan:
+        from scripts.planning import plan
+
+        plan(cfg)
+        return
     from scripts.training import train  # torch and transformers are imported only when they are needed
 
     train(cfg)

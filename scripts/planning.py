@@ -1,0 +1,203 @@
+"""What a LaTRO run will need, printed before anything is loaded: python -m scripts.train_latro ... plan=true
+
+Read are the task's training rows and the model's configuration, no weight. The arithmetic is `latro.planning`.
+"""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from latro.errors import InputError
+from latro.gguf import check_header
+from latro.hub import HubFailure, hub_folder
+from latro.models import DTYPES, ModelConfig
+from latro.objective import ObjectiveConfig
+from latro.planning import (
+    Hardware,
+    ModelSizes,
+    Work,
+    gpu,
+    hardware_given,
+    memory_parts,
+    model_sizes,
+    time_parts,
+)
+from latro.sampling import SamplingConfig
+from latro.scored_tokens import ScoringConfig
+from latro.types import Example
+from scripts.building import build_task
+from scripts.checking import check_config
+
+CHARACTERS = 4
+"""Of a token, about: the plan reads no tokenizer."""
+TEMPLATE_TOKENS = 30
+"""Of a chat template around a prompt, about."""
+MEMORY_PARTS = ("weights", "reference", "optimizer", "update", "sampling", "peak")
+MOMENTS = {"sgd": 0, "adafactor": 0, "lion": 1}
+"""Numbers that an optimizer keeps of a trained weight; those not named keep two, as Adam does."""
+
+
+def plan(cfg: DictConfig) -> dict[str, Any]:
+    """Print memory and time of the run that `cfg` describes, for one process; return the figures.
+
+    Raises InputError for a model whose sizes cannot be read, or hardware that is not known.
+    """
+    check_config(cfg)
+    examples = list(build_task(cfg).examples("train"))[: cfg.limit]
+    config = instantiate(cfg.model, _convert_="all")
+    if not isinstance(config, ModelConfig):
+        raise InputError(
+            "plan=true needs a model that exists; this one is made by its own run: name another with model="
+        )
+    model = model_sizes(*read_sizes(config))
+    hardware = hardware_given(cfg.hardware) if cfg.hardware else probe()
+    sampling = instantiate(cfg.sampling)
+    mean_work = work_of(cfg, config, sampling, instantiate(cfg.scoring))
+    lengths = [tokens(example.prompt) + TEMPLATE_TOKENS for example in examples]
+    answer = math.ceil(fmean(tokens(example.answer) for example in examples))
+    mean_work = replace(mean_work, prompt=math.ceil(fmean(lengths)), answer=answer)
+    memory = memory_parts(model, replace(mean_work, prompt=max(lengths)))
+    seconds = time_parts(model, mean_work, hardware)
+    steps = steps_of(cfg, instantiate(cfg.objective), sampling, examples)
+    show(model, hardware, mean_work, max(lengths), memory, seconds, steps)
+    return {"memory": memory, "seconds": seconds, "steps": steps, "hardware": hardware.name}
+
+
+def read_sizes(config: ModelConfig) -> tuple[dict[str, Any], str]:
+    """The model's configuration, from its folder, GGUF header, or the hub, and the place where it was read."""
+    if config.path and Path(config.path).is_file():
+        from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
+        check_header(Path(config.path))
+        return load_gguf_checkpoint(config.path, return_tensors=False)["config"], config.path
+    try:
+        folder = (
+            Path(config.path)
+            if config.path
+            else hub_folder(config.hub_id or "", config.revision, weights=False)
+        )
+    except HubFailure as failure:
+        raise InputError(
+            f"model.hub_id={config.hub_id}: {failure}; plan=true reads its configuration: give a folder or GGUF file "
+            "with model.path="
+        ) from None
+    file = folder / "config.json"
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; plan=true reads the model's sizes there")
+    return json.loads(file.read_text(encoding="utf-8")), str(file)
+
+
+def tokens(text: str) -> int:
+    """About how many tokens a text has."""
+    return math.ceil(len(text) / CHARACTERS)
+
+
+def work_of(cfg: DictConfig, config: ModelConfig, sampling: SamplingConfig, scoring: ScoringConfig) -> Work:
+    """One process's optimizer step; prompt and answer are still to be filled in."""
+    size = DTYPES.get(config.dtype, torch.float32 if cfg.trainer.bf16 is False else torch.bfloat16).itemsize
+    reference = DTYPES[config.reference_dtype].itemsize if config.reference_dtype else size
+    optimizer = str(cfg.trainer.optim).split("_")[0]
+    return Work(
+        prompts=cfg.trainer.per_device_train_batch_size,
+        micro_batches=cfg.trainer.gradient_accumulation_steps,
+        K=sampling.rationales_per_prompt,
+        prompt=1,
+        rationale=sampling.max_rationale_tokens,
+        answer=1,
+        weight_bytes=size,
+        reference_bytes=0 if config.lora else reference,
+        moments=MOMENTS.get(optimizer, 2),
+        lora_rank=config.lora.r if config.lora else None,
+        batch_rows=sampling.batch_rows or 256,
+        fused_head=scoring.fused_head,
+        head_memory=scoring.head_memory,
+        share_prompt=scoring.share_prompt,
+        rows=scoring.rows,
+        checkpointing=bool(cfg.trainer.activation_checkpointing),
+    )
+
+
+def steps_of(
+    cfg: DictConfig, objective: ObjectiveConfig, sampling: SamplingConfig, examples: Sequence[Example]
+) -> int:
+    """Optimizer steps of a run in one process."""
+    if cfg.max_steps:
+        return int(cfg.max_steps)
+    epochs = cfg.epochs / sampling.rationales_per_prompt if objective.epoch_unit == "samples" else cfg.epochs
+    batch = cfg.trainer.per_device_train_batch_size * cfg.trainer.gradient_accumulation_steps
+    return math.ceil(epochs * (len(examples) // batch))
+
+
+def probe(size: int = 1024, seconds: float = 0.5) -> Hardware:
+    """The machine at hand: a GPU by its name, else a processor's measured matrix-product rate and read bandwidth."""
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        known = gpu(name)
+        if known is None:
+            raise InputError(f"the GPU {name} is not in the plan's table; give hardware=FLOP/s,bytes/s,GB")
+        return replace(known, memory=torch.cuda.get_device_properties(0).total_memory)
+    import psutil
+
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    numbers = torch.randn(2**26)
+    return Hardware(
+        name=f"this processor, {torch.get_num_threads()} threads",
+        flops=2 * size**3 / fastest(lambda: a @ b, seconds),
+        bandwidth=numbers.numel() * 4 / fastest(numbers.sum, seconds),
+        memory=psutil.virtual_memory().total,
+    )
+
+
+def fastest(call: Any, seconds: float) -> float:
+    """The shortest time that a call took, tried for so many seconds and three times at least."""
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < seconds:
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def show(
+    model: ModelSizes,
+    hardware: Hardware,
+    work: Work,
+    longest: int,
+    memory: dict[str, float],
+    seconds: dict[str, float],
+    steps: int,
+) -> None:
+    """Print the plan."""
+    rows = work.prompts * work.micro_batches * work.K
+    table = Table(title=f"{model.parameters / 1e6:.1f} M parameters on {hardware.name}, one process")
+    for column in ("what", "figure"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for part in MEMORY_PARTS:
+        table.add_row(f"memory: {part}", f"{memory[part] / 2**30:.2f} GiB")
+    for part, value in seconds.items():
+        table.add_row(f"time: {part}", f"{value:.1f} s")
+    table.add_row(f"time: {steps} steps", f"{steps * seconds['step'] / 3600:.1f} h")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{rows} rationales a step of at most {work.rationale} tokens; prompts of about {work.prompt} tokens, the "
+        f"longest {longest}. Memory counts tensors at the longest prompt; time takes every rationale at its limit "
+        "and leaves evaluation out."
+    )
+    if hardware.memory and memory["peak"] > hardware.memory:
+        console.print(
+            f"warning: that is more than the {hardware.memory / 2**30:.0f} GiB there are: lower "
+            "sampling.rationales_per_prompt or trainer.per_device_train_batch_size, set scoring.rows or "
+            "trainer.activation_checkpointing, take model/lora=rank16, or shard over processes"
+        )

@@ -1,0 +1,83 @@
+"""`plan=true`: what a run will need, from configuration files alone."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+import scripts.entry  # noqa: F401 - registers the resolvers
+from latro.errors import InputError
+from scripts.planning import plan, probe, tokens
+from tests.latro.tiny_models import tiny_folder, tiny_model, tiny_tokenizer
+
+
+def composed(*overrides: str):
+    with initialize_config_module("conf", version_base="1.3"):
+        return compose("train_latro", list(overrides))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder("llama", tmp_path_factory.mktemp("model"))
+
+
+def test_the_plan_adds_up_what_the_run_will_hold_and_do(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "model.safetensors").rename(folder / "hidden")  # no weight is read
+    try:
+        figures = plan(
+            composed("task=running_sums", "model=base", f"model.path={folder}", "model.dtype=float32",
+                     "hardware='1e9,1e9,0.001'", "trainer.per_device_train_batch_size=2", "epochs=1", "limit=20")
+        )  # fmt: skip
+    finally:
+        (folder / "hidden").rename(folder / "model.safetensors")
+    parameters = tiny_model("llama", tiny_tokenizer("llama")).num_parameters()
+    memory, seconds = figures["memory"], figures["seconds"]
+    assert memory["weights"] == memory["reference"] == 4 * parameters
+    assert memory["optimizer"] == 8 * parameters
+    assert memory["peak"] == memory["resident"] + max(memory["update"], memory["sampling"])
+    assert seconds["step"] == seconds["sampling"] + seconds["update"]
+    assert figures["steps"] == 10
+    said = capsys.readouterr().out
+    assert "time: 10 steps" in said
+    assert "warning: that is more than the 0 GiB there are" in said
+
+
+def test_epochs_of_samples_are_a_kth_of_a_pass(folder: Path) -> None:
+    common = (
+        "task=running_sums",
+        "model=base",
+        f"model.path={folder}",
+        "hardware=T4",
+        "epochs=8",
+        "limit=24",
+    )
+    assert plan(composed(*common))["steps"] == 64
+    assert plan(composed(*common, "objective.preset=official_code"))["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("experiment=latro/smoke",), "plan=true needs a model that exists"),
+        (
+            ("model=base", "model.path={empty}"),
+            "config.json: no such file; plan=true reads the model's sizes",
+        ),
+    ],
+)
+def test_a_model_without_sizes_is_refused(overrides, words: str, tmp_path: Path) -> None:
+    given = [part.format(empty=tmp_path) for part in overrides]
+    with pytest.raises(InputError, match=words.replace(".", r"\.")):
+        plan(composed("task=running_sums", *given))
+
+
+def test_a_processor_is_measured_in_a_moment() -> None:
+    found = probe(size=64, seconds=0.0)
+    assert found.flops > 1e8
+    assert found.bandwidth > 1e8
+
+
+def test_a_token_has_about_four_characters() -> None:
+    assert tokens("What is 2 + 2?") == 4
