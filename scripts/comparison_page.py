@@ -115,7 +115,18 @@ def _table(group: Sequence[Contrast]) -> str:
             ]
         )
     return table(
-        ("metric", "change", "95% interval", "before", "after", "won, lost", "p", "p, Holm", "sees", "test"),
+        (
+            "metric",
+            "change",
+            "95% interval",
+            "before",
+            "after",
+            "won, lost",
+            "p",
+            "p, Holm",
+            "sees",
+            "tested by",
+        ),
         rows,
     )
 

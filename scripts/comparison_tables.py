@@ -14,7 +14,7 @@ from scripts.contrasts import ALPHA, Contrast, by_setting
 FLIPS_SHOWN = 8
 COLUMNS = (
     "setting", "base", "measure", "unit", "items", "seeds", "seeds_base", "before", "after", "change", "low", "high",
-    "bootstrap_low", "bootstrap_high", "won", "lost", "test", "p", "p_holm", "survives", "detectable", "left_out",
+    "bootstrap_low", "bootstrap_high", "won", "lost", "tested_by", "p", "p_holm", "survives", "detectable", "left_out",
 )  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def contrast_row(contrast: Contrast) -> dict[str, object]:
         **{name: value if math.isfinite(value) else None for name, value in bounds.items()},
         "won": contrast.won,
         "lost": contrast.lost,
-        "test": contrast.test,
+        "tested_by": contrast.test,
         "p": contrast.p,
         "p_holm": contrast.adjusted,
         "survives": contrast.survives,

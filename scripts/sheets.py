@@ -127,7 +127,10 @@ def _sheet(folder: Path, outcome: Row, found: Sequence[Row], measures: Mapping[s
         folder=folder,
         seed=config.get("seed"),
         identity={"task": task, "version": str(version), "split": outcome["split"]},
-        settings={key: config.get(key) for key in ("evaluation", "separator")},
+        settings={
+            "evaluation": {k: v for k, v in (config.get("evaluation") or {}).items() if k != "seed"},
+            "separator": config.get("separator"),
+        },
         measures=measures,
         items={row["id"]: {key: row[key] for key in shown if key in row} for row in found},
     )

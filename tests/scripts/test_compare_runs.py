@@ -103,6 +103,16 @@ def test_seeds_are_clusters(tmp_path: Path) -> None:
     assert (one.seeds, one.before, one.test) == ((3, 1), 0.5, "seeds and items")
 
 
+def test_seeds_that_are_all_alike_are_no_proof(tmp_path: Path) -> None:
+    for seed in range(3):
+        evaluation(tmp_path / f"a/seed_{seed}", "1111", seed=seed)
+        evaluation(tmp_path / f"b/seed_{seed}", "1111", seed=seed)
+    accuracy = compared(f"{tmp_path}/a/*", f"{tmp_path}/b/*")["accuracy_greedy,exact"]
+    assert (accuracy.p, accuracy.difference.value) == (1.0, 0.0)
+    assert accuracy.difference.low < -0.3
+    assert accuracy.detectable > 0.3
+
+
 def test_arms_of_one_evaluation_are_compared_with_the_first(tmp_path: Path) -> None:
     scores = {"act": [0, 0, 0.5, 0], "react": [0, 1, 0.5, 1], "learned": [1, 1, 1, 1]}
     arms = {arm: [episode(arm, f"t{i}", s) for i, s in enumerate(row)] for arm, row in scores.items()}
