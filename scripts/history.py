@@ -7,17 +7,15 @@ cost; and for each sentence where it came from. Written by every run as it goes;
 import sys
 from pathlib import Path
 
-from scripts.rendering import page
+from scripts.rendering import history_page
 from scripts.run import write_text
 from scripts.story import read_story
-
-TEMPLATE = Path(__file__).with_name("history_page.html")
 
 
 def write_history(folder: Path) -> Path:
     """Write `history.html` into a run folder and return its path."""
     path = folder / "history.html"
-    write_text(path, page(read_story(folder), TEMPLATE.read_text(encoding="utf-8")))
+    write_text(path, history_page(read_story(folder)))
     return path
 
 

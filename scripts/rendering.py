@@ -6,31 +6,29 @@ from typing import Any
 
 from scripts import stats
 from scripts.charting import chart
+from scripts.page import fill, section, table, tiles
 from scripts.progress import thousands
 from scripts.provenance import Origin, origins, text_of
 from scripts.round_rendering import actions_of, badge, diff, round_body, source
 from scripts.story import Row, Story
 
 
-def page(story: Story, template: str) -> str:
+def history_page(story: Story) -> str:
     """The whole page."""
-    name = str(story.description["environment"])
-    parts = [
-        _head(story),
-        _section("best", "The principles now", _best(story)),
-        _section("scores", "Scores by round", chart(points(story)) + _table(story)),
-        *(
-            _section(f"round-{r['index']}", _round_title(r), round_body(story, r))
-            for r in reversed(story.rounds)
-        ),
-    ]
-    return template.replace("{{title}}", escape(f"principles of {name}")).replace(
-        "{{body}}", "\n".join(parts)
+    rounds = (
+        section(f"round-{row['index']}", _round_title(row), round_body(story, row))
+        for row in reversed(story.rounds)
     )
-
-
-def _section(key: str, title: str, body: str) -> str:
-    return f'<section id="{key}"><h2>{title}</h2>\n{body}\n</section>'
+    scores = chart(points(story)) + _table(story)
+    return fill(
+        f"principles of {story.description['environment']}",
+        [
+            _head(story),
+            section("best", "The principles now", _best(story)),
+            section("scores", "Scores by round", scores),
+            *rounds,
+        ],
+    )
 
 
 def _head(story: Story) -> str:
@@ -42,18 +40,16 @@ def _head(story: Story) -> str:
         variant = str(about.get("method"))
     spent = last["spent"]
     tokens = spent["prompt_tokens"] + spent["completion_tokens"]
-    tiles = [("rounds", str(last["index"])), ("calls", str(spent["calls"])), ("tokens", thousands(tokens))]
-    tiles += [("cost", f"${spent['usd']:.2f}")] if spent["usd"] else []
-    tiles += [("time", _duration(spent["seconds"]))]
-    tiles = [*_outcome(story), *tiles]
-    shown = "".join(f"<div><dt>{label}</dt><dd>{escape(value)}</dd></div>" for label, value in tiles)
+    figures = [("rounds", str(last["index"])), ("calls", str(spent["calls"])), ("tokens", thousands(tokens))]
+    figures += [("cost", f"${spent['usd']:.2f}")] if spent["usd"] else []
+    figures += [("time", _duration(spent["seconds"]))]
     stopped = f'<p class="stopped">The run was stopped: {escape(story.stopped)}</p>' if story.stopped else ""
     return (
         f"<header><h1>Principles of <em>{escape(about['environment'])}</em></h1>"
         f"<p class=sub>{escape(variant)} · gate: {escape(rpo['acceptance'])} · model: {escape(models)}<br>"
         f"environment {escape(about['environment'])} {escape(about['environment_version'])}, "
         f"content {escape(about['content_hash'][:12])} · {escape(str(story.config.get('name', '')))}, "
-        f"seed {rpo['seed']}</p>{stopped}<dl class=tiles>{shown}</dl></header>"
+        f"seed {rpo['seed']}</p>{stopped}{tiles([*_outcome(story), *figures])}</header>"
     )
 
 
@@ -117,14 +113,8 @@ def _table(story: Story) -> str:
             thousands(spent["prompt_tokens"] + spent["completion_tokens"]),
             f"${spent['usd']:.2f}" if spent["usd"] else "",
         ]
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(
-        f"<th>{name}</th>"
-        for name in ("round", "", "train", "validation", "tasks", "words", "tokens so far", "cost so far")
-    )
-    return (
-        f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+        rows.append(cells)
+    return table(("round", "", "train", "validation", "tasks", "words", "tokens so far", "cost so far"), rows)
 
 
 def _mean(estimate: stats.Estimate | None) -> str:

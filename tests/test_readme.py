@@ -72,6 +72,15 @@ def test_dataset_grader_and_model_from_outside_are_used(folder: Path) -> None:
     assert prompts <= {"sky?", "grass?", "snow?", "coal?", "blood?", "milk?", "sea?", "leaf?"}
 
 
+def test_a_sweep_and_a_comparison_leave_their_tables(folder: Path) -> None:
+    told = json.loads((folder / "runs/sweeps/first/sweep.json").read_text())
+    assert [job["status"] for job in told["jobs"]] == ["finished", "finished"]
+    compared = folder / "runs/compared"
+    assert {path.name for path in compared.iterdir()} == {
+        "comparison.csv", "comparison.html", "comparison.tex", "flips.csv",
+    }  # fmt: skip
+
+
 def test_every_script_the_readme_names_is_there() -> None:
     assert {name for name in COMMANDS if not (ROOT / (name.replace(".", "/") + ".py")).exists()} == set()
 

@@ -1,0 +1,174 @@
+"""A comparison as text, CSV and LaTeX. Bold is only what survives Holm's correction."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from scripts.contrasts import ALPHA, Contrast, by_setting
+
+FLIPS_SHOWN = 8
+COLUMNS = (
+    "setting", "base", "measure", "unit", "items", "seeds", "seeds_base", "before", "after", "change", "low", "high",
+    "bootstrap_low", "bootstrap_high", "won", "lost", "tested_by", "p", "p_holm", "survives", "detectable", "left_out",
+)  # fmt: skip
+
+
+def spoken(measure: str) -> str:
+    """`accuracy_greedy,exact` as `accuracy greedy, exact`."""
+    return measure.removesuffix("_rationale").replace("_", " ").replace(",", ", ")
+
+
+def p_text(p: float) -> str:
+    """A p-value, not finer than it is worth."""
+    return "<.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
+
+
+def note(found: Sequence[Contrast]) -> str:
+    """What the columns say, in two sentences."""
+    several = max(max(contrast.seeds) for contrast in found) > 1
+    seeds = "over seeds and items" if several else "over items, for these runs and no other seeds"
+    return (
+        f"95% intervals {seeds}. Bold: p below {ALPHA:g} after Holm's correction for {len(found)} comparisons. "
+        "'sees': the true change that a comparison, alone, finds four times in five."
+    )
+
+
+def print_contrasts(found: Sequence[Contrast], title: str, console: Console | None = None) -> None:
+    """A table for each setting, then the items that flipped in its first measure."""
+    console = console or Console()
+    for (setting, base), group in by_setting(found).items():
+        table = Table(title=f"{setting}\nagainst {base}", title_justify="left", box=box.SIMPLE, padding=0)
+        for column in (
+            "metric",
+            "before",
+            "after",
+            "change",
+            "95% interval",
+            "won lost",
+            "p",
+            "Holm",
+            "sees",
+        ):
+            table.add_column(
+                column, justify="left" if column == "metric" else "right", no_wrap=column != "metric"
+            )
+        for contrast in group:
+            gap = contrast.difference
+            table.add_row(
+                spoken(contrast.measure),
+                f"{contrast.before:.3f}",
+                f"{contrast.after:.3f}",
+                f"{gap.value:+.3f}",
+                f"[{gap.low:+.2f},{gap.high:+.2f}]",
+                f"{contrast.won} {contrast.lost}",
+                p_text(contrast.p),
+                p_text(contrast.adjusted),
+                f"{contrast.detectable:.2f}",
+                style="bold" if contrast.survives else "",
+            )
+        console.print(table)
+        first = group[0]
+        for word, ids in (
+            ("won", [flip.id for flip in first.flips if flip.after > flip.before]),
+            ("lost", [flip.id for flip in first.flips if flip.after < flip.before]),
+        ):
+            if ids:
+                more = f" and {len(ids) - FLIPS_SHOWN} more" if len(ids) > FLIPS_SHOWN else ""
+                shown = ", ".join(ids[:FLIPS_SHOWN])
+                console.print(f"{word} in {spoken(first.measure)}: {shown}{more}", highlight=False)
+        if first.only_one_side:
+            console.print(f"{first.only_one_side} items left out: one side could not play them")
+    console.print(f"{title}. {note(found)}", highlight=False)
+
+
+def contrast_row(contrast: Contrast) -> dict[str, object]:
+    """A contrast under the names of `COLUMNS`; an unbounded interval has no bounds."""
+    gap, drawn = contrast.difference, contrast.bootstrap()
+    bounds = {"low": gap.low, "high": gap.high, "bootstrap_low": drawn.low, "bootstrap_high": drawn.high}
+    return {
+        "setting": contrast.setting,
+        "base": contrast.base,
+        "measure": contrast.measure,
+        "unit": "nats" if contrast.kind == "nats" else "share",
+        "items": gap.n,
+        "seeds": contrast.seeds[0],
+        "seeds_base": contrast.seeds[1],
+        "before": contrast.before,
+        "after": contrast.after,
+        "change": gap.value,
+        **{name: value if math.isfinite(value) else None for name, value in bounds.items()},
+        "won": contrast.won,
+        "lost": contrast.lost,
+        "tested_by": contrast.test,
+        "p": contrast.p,
+        "p_holm": contrast.adjusted,
+        "survives": contrast.survives,
+        "detectable": contrast.detectable if math.isfinite(contrast.detectable) else None,
+        "left_out": contrast.only_one_side,
+    }
+
+
+def csv_text(found: Sequence[Contrast]) -> str:
+    """The whole table with full precision."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(contrast_row(contrast) for contrast in found)
+    return text.getvalue()
+
+
+def flips_csv(found: Sequence[Contrast]) -> str:
+    """Every item that changed, in every measure of right and wrong or of scores."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["setting", "base", "measure", "item", "before", "after"])
+    for contrast in found:
+        if contrast.kind != "nats":
+            for flip in contrast.flips:
+                row = [contrast.setting, contrast.base, contrast.measure, flip.id, flip.before, flip.after]
+                writer.writerow(row)
+    return text.getvalue()
+
+
+SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+}  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """Text as LaTeX takes it."""
+    return "".join(SPECIAL.get(letter, letter) for letter in text)
+
+
+def latex_text(found: Sequence[Contrast]) -> str:
+    """A table for `booktabs`."""
+    lines = [
+        "% \\usepackage{booktabs}",
+        f"% {note(found)}",
+        "\\begin{tabular}{llrrrrrr}",
+        "\\toprule",
+        "setting & metric & before & after & change & 95\\% interval & won/lost & $p_\\mathrm{Holm}$ \\\\",
+    ]
+    for group in by_setting(found).values():
+        lines.append("\\midrule")
+        for contrast in group:
+            gap = contrast.difference
+            change = f"{gap.value:+.3f}"
+            cells = [
+                latex(contrast.setting),
+                latex(spoken(contrast.measure)),
+                f"{contrast.before:.3f}",
+                f"{contrast.after:.3f}",
+                f"$\\mathbf{{{change}}}$" if contrast.survives else f"${change}$",
+                f"$[{gap.low:+.3f}, {gap.high:+.3f}]$".replace("inf", "\\infty"),
+                f"{contrast.won}/{contrast.lost}",
+                f"${p_text(contrast.adjusted)}$",
+            ]
+            lines.append(" & ".join(cells) + " \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])

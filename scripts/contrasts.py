@@ -1,0 +1,225 @@
+"""Settings against a base, paired item by item, seeds as clusters, and Holm's correction over all that is asked."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from latro.errors import InputError
+from scripts import paired, stats
+from scripts.sheets import Sheet
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What one row of the comparison is about: one run, or several that differ in their seed alone."""
+
+    label: str
+    sheets: tuple[Sheet, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """An item's value on both sides; of several seeds the mean."""
+
+    id: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """One measure of one setting against that of the base."""
+
+    setting: str
+    base: str
+    measure: str
+    kind: str
+    before: float
+    after: float
+    difference: stats.Estimate
+    test: str
+    p: float
+    adjusted: float = 1.0
+    """Holm's p over the table."""
+    detectable: float
+    """The true difference that this comparison, alone, finds four times in five."""
+    seeds: tuple[int, int]
+    """Runs of the setting and of the base."""
+    pairs: tuple[Pair, ...]
+    """All items."""
+    only_one_side: int
+    """Items that either side could not play; left out."""
+
+    @property
+    def survives(self) -> bool:
+        """Whether it stands after Holm's correction."""
+        return self.adjusted < ALPHA
+
+    @property
+    def flips(self) -> list[Pair]:
+        """Items that changed."""
+        return [pair for pair in self.pairs if abs(pair.after - pair.before) > paired.SMALLEST]
+
+    def bootstrap(self) -> stats.Estimate:
+        """The paired bootstrap over items, as a second opinion; of several seeds it leaves the spread out."""
+        return paired.bootstrap([pair.after for pair in self.pairs], [pair.before for pair in self.pairs])
+
+    @property
+    def won(self) -> int:
+        """Items that rose."""
+        return sum(flip.after > flip.before for flip in self.flips)
+
+    @property
+    def lost(self) -> int:
+        """Items that fell."""
+        return sum(flip.after < flip.before for flip in self.flips)
+
+
+def contrasts(settings: Sequence[Setting], wanted: Sequence[str] = ()) -> list[Contrast]:
+    """Every measure of every later setting against the first's; `wanted` names measures, or how they begin.
+
+    Raises InputError for runs that asked other items, graded otherwise or were made of another version.
+    """
+    base = settings[0]
+    everyone = [sheet for setting in settings for sheet in setting.sheets]
+    for sheet in everyone[1:]:
+        refuse_unlike(everyone[0], sheet)
+    names = [name for name in everyone[0].measures if not wanted or name.startswith(tuple(wanted))]
+    if not names:
+        raise InputError(
+            f"metric={','.join(wanted)}: no such metric; there are {', '.join(everyone[0].measures)}"
+        )
+    found = [
+        contrast
+        for setting in settings[1:]
+        for name in names
+        if (contrast := _contrast(setting, base, name)) is not None
+    ]
+    adjusted = paired.holm([contrast.p for contrast in found])
+    return [replace(contrast, adjusted=p) for contrast, p in zip(found, adjusted, strict=True)]
+
+
+def refuse_unlike(first: Sheet, other: Sheet) -> None:
+    """Raise InputError unless both asked the same items of the same version, measured in the same way."""
+    where = f"{first.name} and {other.name}"
+    for key in [*first.identity, *(key for key in other.identity if key not in first.identity)]:
+        left, right = first.identity.get(key), other.identity.get(key)
+        if left != right:
+            raise InputError(f"{where} differ in {key}: {left} and {right}; run both on the same")
+    # pass^k is of the longest series of attempts, which failures of the server may have cut short in one arm.
+    left_names, right_names = (
+        [name for name in sheet.measures if not name.startswith("pass^")] for sheet in (first, other)
+    )
+    if sorted(left_names) != sorted(right_names):
+        alone = ", ".join(sorted(set(left_names) ^ set(right_names)))
+        raise InputError(f"{where} differ in graders: only one has {alone}; evaluate both with the same")
+    alone_ids = sorted(first.items.keys() ^ other.items.keys())
+    if alone_ids:
+        holder = first.name if alone_ids[0] in first.items else other.name
+        raise InputError(
+            f"{where} differ in {len(alone_ids)} items, the first {alone_ids[0]}, which only {holder} has; evaluate "
+            "both to the end and with the same limit"
+        )
+    for id, row in first.items.items():
+        for key in ("prompt", "gold"):
+            if row.get(key) != other.items[id].get(key):
+                raise InputError(f"{where} differ in the {key} of {id}; evaluate both on the same data")
+
+
+def unlike_settings(settings: Sequence[Setting]) -> Iterator[str]:
+    """What may differ between runs but should be known: a line for each."""
+    left, *others = [sheet for setting in settings for sheet in setting.sheets]
+    for right in others:
+        for key, value in left.settings.items():
+            if value != right.settings.get(key):
+                yield f"{left.name} and {right.name} differ in {key}: {value} and {right.settings.get(key)}"
+
+
+def _contrast(setting: Setting, base: Setting, name: str) -> Contrast | None:
+    """None if no item counts on both sides."""
+    if not all(name in sheet.measures for sheet in (*base.sheets, *setting.sheets)):
+        return None
+    new, old = ([sheet.measures[name].values for sheet in side.sheets] for side in (setting, base))
+    ids = [id for id in old[0] if all(id in values for values in (*new, *old))]
+    if not ids:
+        return None
+    after_SN, before_SN = (np.array([[values[id] for id in ids] for values in side]) for side in (new, old))
+    after_N, before_N = after_SN.mean(axis=0), before_SN.mean(axis=0)
+    kinds = {sheet.measures[name].kind for sheet in (*base.sheets, *setting.sheets)}
+    kind = kinds.pop() if len(kinds) == 1 else "score"
+    if len(new) > 1 or len(old) > 1:
+        difference, p, detectable = _over_seeds(setting, base, after_SN, before_SN, kind)
+        test = "seeds and items"
+    elif kind == "right":
+        difference, p, detectable = _right(after_SN[0] == 1, before_SN[0] == 1)
+        test = "McNemar, exact"
+    else:
+        difference = stats.paired_difference(after_N.tolist(), before_N.tolist())
+        p, test = paired.sign_flip(after_N.tolist(), before_N.tolist()), "sign flip"
+        detectable = paired.minimum_detectable(difference.stderr, max(1, len(ids) - 1))
+    return Contrast(
+        setting=setting.label,
+        base=base.label,
+        measure=name,
+        kind=kind,
+        before=float(before_N.mean()),
+        after=float(after_N.mean()),
+        difference=difference,
+        test=test,
+        p=p,
+        detectable=detectable,
+        seeds=(len(new), len(old)),
+        pairs=tuple(
+            Pair(id=id, before=float(b), after=float(a))
+            for id, b, a in zip(ids, before_N, after_N, strict=True)
+        ),
+        only_one_side=len(setting.sheets[0].items) - len(ids),
+    )
+
+
+def _right(after_N: np.ndarray, before_N: np.ndarray) -> tuple[stats.Estimate, float, float]:
+    """Of right and wrong: difference, McNemar's p, and what could have been seen."""
+    won, lost, p = stats.mcnemar(after_N.tolist(), before_N.tolist())
+    n = len(after_N)
+    # One more example of each kind, as in the interval: else no flip would mean that any gain is seen.
+    up, down = (won + 1) / (n + 2), (lost + 1) / (n + 2)
+    stderr = ((up + down - (up - down) ** 2) / (n + 2)) ** 0.5
+    return stats.share_difference(won, lost, n), p, paired.minimum_detectable(stderr)
+
+
+def _over_seeds(
+    setting: Setting, base: Setting, after_SN: np.ndarray, before_SN: np.ndarray, kind: str
+) -> tuple[stats.Estimate, float, float]:
+    seeds = _seeds(setting)
+    matched = seeds is not None and seeds == _seeds(base)
+    found = paired.clustered(after_SN, before_SN, matched=matched)
+    if kind == "right" and not found.difference.stderr:
+        # All seeds and items changed alike, as where all are right: no spread to see, and yet no certainty.
+        return _right(after_SN[0] == 1, before_SN[0] == 1)
+    return found.difference, found.p, found.detectable()
+
+
+def ordered_by_seed(label: str, sheets: Sequence[Sheet]) -> Setting:
+    """A setting with its runs in the order of their seeds, so that equal seeds stand in equal places."""
+    if len({sheet.folder for sheet in sheets}) < len(sheets):
+        raise InputError(f"{label}: a run is named twice; name each once")
+    return Setting(
+        label=label, sheets=tuple(sorted(sheets, key=lambda s: (s.seed is None, s.seed or 0, s.name)))
+    )
+
+
+def _seeds(setting: Setting) -> list[int] | None:
+    """Its seeds; None unless all are known and unlike."""
+    seeds = [sheet.seed for sheet in setting.sheets if sheet.seed is not None]
+    return seeds if len(set(seeds)) == len(setting.sheets) else None
+
+
+def by_setting(found: Sequence[Contrast]) -> Mapping[tuple[str, str], list[Contrast]]:
+    """The contrasts of each setting with its base, in order."""
+    groups: dict[tuple[str, str], list[Contrast]] = {}
+    for contrast in found:
+        groups.setdefault((contrast.setting, contrast.base), []).append(contrast)
+    return groups

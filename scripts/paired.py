@@ -1,0 +1,189 @@
+"""Is one of two better on the same items? Tests and intervals for pairs; the distributions are scipy's.
+
+Right and wrong: McNemar's exact test (`stats.mcnemar`). Scores and log-likelihoods: the sign-flip test. Several seeds
+a side: seeds and items both vary, and both count.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats as scipy_stats
+from scipy.optimize import brentq
+from scipy.special import stdtrit
+
+from scripts.stats import Estimate
+
+RESAMPLES = 9999
+SMALLEST = 1e-12
+"""A difference below this is a rounding error."""
+
+
+def sign_flip(
+    after: Sequence[float], before: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
+) -> float:
+    """Two-sided p of the mean difference, if the sign of each were a coin's.
+
+    Exact up to 13 unequal pairs; above, from 9999 random flips, with the observed one counted among them. Equal pairs
+    stay what they are under any flip and are left out of it.
+    """
+    differences = np.subtract(after, before)
+    unequal = differences[np.abs(differences) > SMALLEST]
+    if not len(unequal):
+        return 1.0
+    found = scipy_stats.permutation_test(
+        (unequal,),
+        np.sum,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, 2_000_000 // len(unequal)),
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)
+
+
+def bootstrap(
+    after: Sequence[float],
+    before: Sequence[float],
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """Mean difference with the paired bootstrap's percentile interval over items; for 20 items or more."""
+    differences = np.subtract(after, before)
+    n = len(differences)
+    if n < 2:
+        return Estimate(value=float(differences.mean()), stderr=math.nan, low=-math.inf, high=math.inf, n=n)
+    found = scipy_stats.bootstrap(
+        (differences,),
+        np.mean,
+        confidence_level=level,
+        n_resamples=resamples,
+        batch=max(1, 2_000_000 // n),
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    interval = found.confidence_interval
+    return Estimate(
+        value=float(differences.mean()),
+        stderr=float(found.standard_error),
+        low=float(interval.low),
+        high=float(interval.high),
+        n=n,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossed:
+    """What makes a mean over seeds and items uncertain: variances of that mean, with their degrees of freedom."""
+
+    items: float
+    """Variance that comes from the choice of items."""
+    seeds: float
+    """Variance that comes from the choice of seeds; some of it is the rest, which items share."""
+    rest: float
+    """Variance from what neither the seed nor the item explains."""
+    items_freedom: int
+    seeds_freedom: int
+
+    def half_width(self, alpha: float) -> float:
+        """Half of the interval that misses with probability `alpha`.
+
+        Each variance comes with Student's quantile of its own degrees of freedom. The rest is in both, and counted
+        once; and the interval is never narrower than seeds alone make it.
+        """
+        by_seeds = float(stdtrit(self.seeds_freedom, alpha / 2)) ** 2
+        by_items = float(stdtrit(self.items_freedom, alpha / 2)) ** 2 if self.items else 0.0
+        whole = by_items * self.items + by_seeds * max(self.seeds - self.rest, 0.0)
+        return math.sqrt(max(whole, by_seeds * self.seeds))
+
+    def p_value(self, value: float) -> float:
+        """Two-sided p of a mean: the `alpha` at which its interval just touches zero."""
+        least = 1e-12
+        if abs(value) <= SMALLEST or self.half_width(1 - least) >= abs(value):
+            return 1.0
+        if self.half_width(least) <= abs(value):
+            return least
+        return float(brentq(lambda alpha: self.half_width(alpha) - abs(value), least, 1 - least, xtol=1e-14))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clustered:
+    """A difference between two settings, of which each was run under several seeds."""
+
+    difference: Estimate
+    """`n` counts items."""
+    spread: Crossed
+
+    @property
+    def p(self) -> float:
+        """Two-sided."""
+        return self.spread.p_value(self.difference.value)
+
+    def detectable(self, alpha: float = 0.05, power: float = 0.8) -> float:
+        """As `minimum_detectable`."""
+        return self.spread.half_width(alpha) + self.spread.half_width(2 * (1 - power))
+
+
+def clustered(after_SN: ArrayLike, before_SN: ArrayLike, *, matched: bool, level: float = 0.95) -> Clustered:
+    """Mean difference over seeds and items, as evidence on other seeds and other items than these.
+
+    after_SN, before_SN: a row for each seed, a column for each item; one side at least has several rows, and a side
+    with one is taken as it is. matched: row s of both sides has the same seed, and seeds are paired; else the sides'
+    seeds are independent, and their numbers may differ.
+
+    Seeds and items are crossed random effects (two-way analysis of variance without replication).
+    """
+    after, before = np.asarray(after_SN, dtype=float), np.asarray(before_SN, dtype=float)
+    by_item_N = after.mean(axis=0) - before.mean(axis=0)
+    items, value = len(by_item_N), float(by_item_N.mean())
+    sides = [side for side in ([after - before] if matched else [after, before]) if len(side) > 1]
+    spread = Crossed(
+        items=float(by_item_N.var(ddof=1)) / items if items > 1 else 0.0,
+        seeds=sum(float(side.mean(axis=1).var(ddof=1)) / len(side) for side in sides),
+        rest=sum(_interaction(side) / side.size for side in sides) if items > 1 else 0.0,
+        items_freedom=items - 1,
+        seeds_freedom=sum(len(side) - 1 for side in sides),
+    )
+    half = spread.half_width(1 - level)
+    stderr = math.sqrt(max(spread.items + max(spread.seeds - spread.rest, 0.0), spread.seeds))
+    return Clustered(
+        difference=Estimate(value=value, stderr=stderr, low=value - half, high=value + half, n=items),
+        spread=spread,
+    )
+
+
+def _interaction(values_SN: NDArray[np.float64]) -> float:
+    """Mean square of what neither the seed nor the item explains."""
+    seeds, items = values_SN.shape
+    left = values_SN - values_SN.mean(axis=1, keepdims=True) - values_SN.mean(axis=0) + values_SN.mean()
+    return float((left**2).sum() / ((seeds - 1) * (items - 1)))
+
+
+def minimum_detectable(
+    stderr: float, freedom: float = math.inf, *, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """The true difference that a two-sided test at `alpha` finds with probability `power`, given this standard error.
+
+    It says what this comparison could have seen, for one test alone; a table of many can see less.
+    """
+    distribution = scipy_stats.t(freedom) if math.isfinite(freedom) else scipy_stats.norm()
+    return float((distribution.ppf(1 - alpha / 2) + distribution.ppf(power)) * stderr)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values: below alpha is what survives when all are asked at once."""
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+
+
+def pass_hat_k(solved: int, attempts: int, k: int) -> float:
+    """Unbiased estimate of the chance that k attempts at a task all succeed, from `solved` of `attempts`."""
+    return math.comb(solved, k) / math.comb(attempts, k)

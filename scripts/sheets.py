@@ -1,0 +1,204 @@
+"""Finished runs as sheets: what was measured on each item, and what has to be alike for two to be compared.
+
+evaluate_latro    items.jsonl         graders, and the answer's log-likelihood
+evaluate_pract    outcomes.jsonl      a sheet for each arm: score, progress, success, pass^k
+train_latro, -sft validation.jsonl    the validation of the best checkpoint (which was chosen on it)
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from latro.errors import InputError
+from scripts.paired import pass_hat_k
+
+GRADED = {"greedy": "accuracy_greedy", "majority": "accuracy_maj", "choices": "choices"}
+KINDS = ("own", "none", "other")
+AGAIN = "start it again to go on, or with overwrite=true"
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One quantity on every item."""
+
+    kind: str
+    """`right` (0 or 1), `score` (in [0,1]) or `nats`."""
+    values: Mapping[str, float]
+    """By id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """One run, or one arm of it, item by item."""
+
+    folder: Path
+    arm: str = ""
+    seed: int | None
+    identity: Mapping[str, str]
+    """What has to be equal, by name: task, version, content hash, split."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What may differ, and is told then."""
+    measures: Mapping[str, Measure]
+    items: Mapping[str, Row]
+    """By id, what can be shown: `prompt`, `gold`, `output`; may be empty."""
+    left_out: int = 0
+    """Items that do not count, for reasons that are not the agent's."""
+
+    @property
+    def name(self) -> str:
+        """The folder, with the arm if it has one."""
+        return f"{self.folder}:{self.arm}" if self.arm else str(self.folder)
+
+
+def read_sheets(folder: Path) -> list[Sheet]:
+    """All sheets of a finished run. Raises InputError, in one line, for a folder that holds none or a damaged one."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; name run folders")
+    if not (folder / "results.json").is_file():
+        begun = any(folder.iterdir())
+        what = "holds no results.json: the run is not finished" if begun else "is empty"
+        raise InputError(f"{folder} {what}; give the folder of a finished run")
+    try:
+        outcome = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{folder}/results.json: damaged or cut off ({error}); {AGAIN}") from None
+    readers: dict[str, Callable[[Path, Row, Sequence[Row]], list[Sheet]]] = {
+        "items.jsonl": _evaluation,
+        "outcomes.jsonl": _arms,
+        "validation.jsonl": _training,
+    }
+    for name, reader in readers.items():
+        if (folder / name).is_file():
+            try:
+                return reader(folder, outcome, list(rows(folder / name)))
+            except (KeyError, TypeError, AttributeError, StopIteration) as error:
+                reason = f"{type(error).__name__}: {error}"
+                raise InputError(f"{folder}/{name} or results.json: damaged ({reason}); {AGAIN}") from None
+    raise InputError(f"{folder} holds none of {', '.join(readers)}; give the folder of a finished evaluation")
+
+
+def rows(path: Path) -> Iterator[Row]:
+    """The rows of a table. Raises InputError with the line that is cut off or no JSON."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise InputError(f"{path}, line {number}: damaged or cut off; {AGAIN}") from None
+
+
+def _evaluation(folder: Path, outcome: Row, found: Sequence[Row]) -> list[Sheet]:
+    task = next(iter(outcome["versions"]))
+    _refuse_missing(folder / "items.jsonl", len(found), outcome["n-samples"][task]["effective"])
+    measures: dict[str, Measure] = {}
+    for kind, label in GRADED.items():
+        for grader in found[0][kind]:
+            votes = len(found[0]["samples"]) if kind == "majority" else ""
+            values = {row["id"]: float(row[kind][grader]["correct"]) for row in found}
+            measures[f"{label}{votes},{grader}"] = Measure(kind="right", values=values)
+    return [_sheet(folder, outcome, found, measures | _likelihoods(found))]
+
+
+def _training(folder: Path, outcome: Row, found: Sequence[Row]) -> list[Sheet]:
+    task = next(iter(outcome["versions"]))
+    best = outcome["training"]["best_step"]
+    chosen = [row for row in found if row["step"] == best]
+    _refuse_missing(folder / "validation.jsonl", len(chosen), outcome["n-samples"][task]["effective"])
+    measures = {
+        f"accuracy_greedy,{grader}": Measure(
+            kind="right", values={row["id"]: float(row["correct"][grader]) for row in chosen}
+        )
+        for grader in chosen[0]["correct"]
+    }
+    return [_sheet(folder, outcome, chosen, measures | _likelihoods(chosen))]
+
+
+def _sheet(folder: Path, outcome: Row, found: Sequence[Row], measures: Mapping[str, Measure]) -> Sheet:
+    """The sheet of an evaluated model."""
+    task, version = next(iter(outcome["versions"].items()))
+    config = outcome["config"]
+    shown = ("prompt", "gold", "output")
+    return Sheet(
+        folder=folder,
+        seed=config.get("seed"),
+        identity={"task": task, "version": str(version), "split": outcome["split"]},
+        settings={
+            "evaluation": {k: v for k, v in (config.get("evaluation") or {}).items() if k != "seed"},
+            "separator": config.get("separator"),
+        },
+        measures=measures,
+        items={row["id"]: {key: row[key] for key in shown if key in row} for row in found},
+    )
+
+
+def _likelihoods(found: Sequence[Row]) -> dict[str, Measure]:
+    """The answer's log-likelihoods that all items have."""
+    return {
+        f"logp_answer,{kind}_rationale": Measure(
+            kind="nats", values={row["id"]: row["log_answer"][kind] for row in found}
+        )
+        for kind in KINDS
+        if all(kind in row["log_answer"] for row in found)
+    }
+
+
+def _arms(folder: Path, outcome: Row, found: Sequence[Row]) -> list[Sheet]:
+    name = next(iter(outcome["versions"]))
+    by_arm: dict[str, list[Row]] = defaultdict(list)
+    for row in found:
+        by_arm[row["arm"]].append(row)
+    sheets = []
+    for arm, counts in outcome["n-samples"][name].items():
+        mine = by_arm[arm]
+        _refuse_missing(folder / "outcomes.jsonl", len(mine), counts["original"], f" of arm {arm}")
+        counted = [row for row in mine if row["counts"]]
+        sheets.append(
+            Sheet(
+                folder=folder,
+                arm=arm,
+                seed=outcome["config"].get("seed"),
+                identity={
+                    "environment": name,
+                    "version": str(outcome["versions"][name]),
+                    "content hash": outcome["content_hash"][name],
+                    "split": outcome["split"],
+                },
+                settings={"attempts": outcome["config"].get("attempts")},
+                measures=_scores(counted),
+                items={row["task"]: {} for row in mine},
+                left_out=len(mine) - len(counted),
+            )
+        )
+    return sheets
+
+
+def _scores(counted: Sequence[Row]) -> dict[str, Measure]:
+    """The measures of an arm over its tasks; a task's attempts are averaged, and make pass^k."""
+    tries: dict[str, list[Row]] = defaultdict(list)
+    for row in counted:
+        tries[row["task"]].append(row)
+    found = {}
+    for measure in ("score", "success", "progress"):
+        values = {task: fmean(float(row[measure]) for row in played) for task, played in tries.items()}
+        whole = all(value in (0.0, 1.0) for value in values.values())
+        kind = "right" if measure == "success" and whole else "score"
+        found[measure] = Measure(kind=kind, values=values)
+    most = max((len(played) for played in tries.values()), default=0)
+    for k in range(2, most + 1):
+        values = {
+            task: pass_hat_k(sum(row["success"] for row in played), most, k)
+            for task, played in tries.items()
+            if len(played) == most
+        }
+        found[f"pass^{k}"] = Measure(kind="score", values=values)
+    return found
+
+
+def _refuse_missing(path: Path, held: int, told: int, of: str = "") -> None:
+    if held != told or not told:
+        raise InputError(f"{path} holds {held} rows{of}, and results.json tells of {told}; {AGAIN}")

@@ -1,0 +1,160 @@
+"""Many runs of one script, compared: python -m scripts.sweep experiment=latro/wind_tunnel seed=0,1,2 max_steps=50,150
+
+Any key of the script can be swept, in Hydra's grammar: key=a,b,c, choice(...), range(...). The sweep's own keys:
+
+    script=train_latro        or train_sft, evaluate_latro, optimize_pract, evaluate_pract
+    jobs=1                    jobs at once
+    metric=eval/accuracy_greedy@best   or a list [a,b]; @last, @start, @lowest of a training; a name in results.json
+    launcher=local            or slurm (extra: slurm), with slurm='{timeout_min: 120, gpus_per_node: 1}'
+    launch=                   'accelerate launch --config_file FILE': before each job instead of python
+    sweep_dir=                where it is kept; by default runs/sweeps/, by experiment and what is fixed
+    sampler=grid              or optuna (extra: optuna) with trials=20, direction=maximize and metric; intervals allowed
+
+Each job is a process of its own with a folder of its own. All are composed before the first is started. Start the
+sweep again and it takes up only what is missing. It leaves sweep.json, sweep.csv, a picture for each knob, and logs/.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+
+from latro.errors import InputError
+from scripts.casting import until_stopped
+from scripts.entry import INPUT_ERRORS, fail
+from scripts.launching import last_words, log_of, run_jobs
+from scripts.run import refuse_unwritable, write_text
+from scripts.sweep_plan import Job, Plan, composed, read_plan, refuse_other_runs
+from scripts.sweep_table import (
+    Result,
+    measured,
+    print_sweep,
+    read_outcome,
+    sweep_csv,
+    sweep_json,
+    with_figures,
+)
+
+
+@dataclass(kw_only=True)
+class Sweep:
+    """A sweep under way: what became of each job so far."""
+
+    plan: Plan
+    results: dict[Path, Result] = field(default_factory=dict)
+    """By the job's folder, in the order of the grid."""
+
+    def add(self, jobs: Sequence[tuple[Job, DictConfig]]) -> list[tuple[Job, list[str]]]:
+        """Take jobs in; those that are still to run, with their further overrides."""
+        missing = []
+        for job, cfg in jobs:
+            refuse_other_runs(job, cfg)
+            if read_outcome(job.folder) is not None:
+                self.results[job.folder] = Result(job=job, status="finished")
+            else:
+                self.results[job.folder] = Result(job=job, status="not run", error="the sweep was stopped")
+                missing.append((job, self.grouped(cfg)))
+        return missing
+
+    def grouped(self, cfg: DictConfig) -> list[str]:
+        """Overrides that put a job's W&B run into the sweep's group, unless it has one that was chosen."""
+        logger = cfg.get("logger")
+        chosen = any(override.startswith("logger.group=") for override in self.plan.fixed)
+        if logger is None or logger.get("name") != "wandb" or chosen:
+            return []
+        return [f"logger.group={self.plan.folder.name}"]
+
+    def ended(self, job: Job, status: int, seconds: float) -> None:
+        """Note how a job ended, and say it."""
+        done = status == 0 and read_outcome(job.folder) is not None
+        error = "" if done else last_words(log_of(self.plan, job))
+        self.results[job.folder] = Result(
+            job=job, status="finished" if done else "failed", error=error, seconds=round(seconds, 1)
+        )
+        settled = sum(result.status != "not run" for result in self.results.values())
+        end = f"{seconds:.0f} s" if done else error
+        print(f"[{settled}/{len(self.results)}] {'done' if done else 'FAILED'} {job.name}: {end}", flush=True)
+
+    def figure(self, jobs: Sequence[Job]) -> list[float]:
+        """The first metric of the jobs that finished."""
+        outcomes = [read_outcome(job.folder) for job in jobs]
+        return [measured(outcome, self.plan.config.metrics[0]) for outcome in outcomes if outcome is not None]
+
+
+def sweep(arguments: Sequence[str]) -> int:
+    """Plan, run what is missing, tell; the number of jobs that did not finish."""
+    plan = read_plan(arguments)
+    refuse_unwritable(plan.folder)
+    under_way = Sweep(plan=plan)
+    if plan.config.sampler == "optuna":
+        from scripts.proposing import search
+
+        work = search(under_way)
+    else:
+        if not plan.knobs:
+            raise InputError("nothing is swept; give a key several values, as seed=0,1,2")
+        jobs = list(composed(plan, plan.grid()))
+        missing = under_way.add(jobs)
+        print(
+            f"{len(jobs)} jobs, {len(jobs) - len(missing)} of them finished before; {plan.folder}", flush=True
+        )
+        work = run_jobs(plan, missing, under_way.ended)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(plan.folder / ".lock", timeout=0):
+            try:
+                until_stopped(work)
+            finally:
+                failed = tell(under_way, arguments)
+    except Timeout:
+        work.close()
+        raise InputError(
+            f"{plan.folder}: another sweep is at work there; wait for it, or give sweep_dir"
+        ) from None
+    return failed
+
+
+def tell(under_way: Sweep, arguments: Sequence[str]) -> int:
+    """Write and print what was found; the number of jobs that did not finish."""
+    plan = under_way.plan
+    results, metrics = with_figures(list(under_way.results.values()), plan.config.metrics)
+    told = {
+        "command": ["scripts.sweep", *arguments],
+        "script": plan.config.script,
+        **sweep_json(results, metrics),
+    }
+    write_text(plan.folder / "sweep.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    write_text(plan.folder / "sweep.csv", sweep_csv(results, metrics))
+    print_sweep(results, metrics)
+    if any(result.figures for result in results):
+        from scripts.sweep_plots import plot_knobs
+
+        plot_knobs(results, metrics, plan.folder)
+    print(f"sweep folder: {plan.folder}")
+    return sum(result.status != "finished" for result in results)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Sweep as the command line says; 0 if all jobs are finished, 1 if some failed, 2 for bad input, 130 if stopped."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    try:
+        return 1 if sweep(arguments) else 0
+    except KeyboardInterrupt:
+        return fail("stopped by hand; the same command takes up what is missing", status=130)
+    except INPUT_ERRORS as error:
+        return fail(str(error))
+    except BaseExceptionGroup as group:
+        bad = group.subgroup(INPUT_ERRORS)
+        if bad is None:
+            raise
+        return fail(str(bad.exceptions[0]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

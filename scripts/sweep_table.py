@@ -1,0 +1,288 @@
+"""What a sweep found: a row for each job, each setting with its interval over seeds, and what each knob did."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from latro.errors import InputError
+from scripts import paired, stats
+from scripts.sweep_plan import Job
+
+AT = ("best", "last", "start", "lowest")
+Setting = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a job ended."""
+
+    job: Job
+    status: str
+    """`finished`, `failed` or `not run`."""
+    error: str = ""
+    seconds: float | None = None
+    """Of this session; None for one that was finished before."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """By metric."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """A knob's value against the knob's first one, all else equal."""
+
+    metric: str
+    knob: str
+    value: str
+    against: str
+    difference: stats.Estimate
+    """Over seeds: of each the mean over all settings of the other knobs; `n` counts seeds."""
+    p: float | None
+    """Student's, over seeds; None where they show no spread."""
+    adjusted: float | None = None
+    """Holm's, over all effects."""
+
+
+def read_outcome(folder: Path) -> dict[str, Any] | None:
+    """`results.json` of a finished job; None if it is missing, cut off, or that of a stopped run."""
+    try:
+        outcome = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return outcome if isinstance(outcome, dict) and not outcome.get("stopped") else None
+
+
+def default_metrics(outcome: Mapping[str, Any]) -> tuple[str, ...]:
+    """What to look at if nothing was asked for: what chose the best checkpoint, or the main grader, or the scores."""
+    if "training" in outcome:
+        name = "eval/" + outcome["training"]["chosen_by"].removeprefix("validation ")
+        return f"{name}@best", f"{name}@last"
+    if "main_metric" in outcome:
+        return (str(next(iter(outcome["main_metric"].values()))),)
+    return tuple(name for name in _named(outcome) if name.startswith("score,"))
+
+
+def measured(outcome: Mapping[str, Any], metric: str) -> float:
+    """A metric of a finished job. Raises InputError for one that it does not have."""
+    name, _, at = metric.partition("@")
+    named = _named(outcome)
+    if not name.startswith("eval/"):
+        main = next((m for m in outcome.get("main_metric", {}).values() if m.startswith(name + ",")), name)
+        if main in named:
+            return named[main]
+        raise InputError(f"metric={metric}: no such metric; there are {', '.join(named)}")
+    rows = {int(step): row for step, row in outcome.get("training", {}).get("evaluations", {}).items()}
+    if (at or "best") not in AT:
+        raise InputError(f"metric={metric}: after @ stands one of {', '.join(AT)}")
+    having = {step: row[name] for step, row in sorted(rows.items()) if name in row}
+    if not having:
+        known = ", ".join(sorted({name for row in rows.values() for name in row})) or "none: no training"
+        raise InputError(f"metric={metric}: no such metric; there are {known}")
+    steps = list(having)
+    if at == "lowest":
+        return min(value for step, value in having.items() if step > 0 or len(having) == 1)
+    chosen = {"start": steps[0], "last": steps[-1]}.get(at, outcome["training"]["best_step"])
+    return float(having.get(chosen, having[steps[-1]]))
+
+
+def _named(outcome: Mapping[str, Any]) -> dict[str, float]:
+    row = next(iter(outcome["results"].values()))
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if "," in name and "_stderr" not in name and isinstance(value, int | float)
+    }
+
+
+def with_figures(results: Sequence[Result], metrics: Sequence[str]) -> tuple[list[Result], tuple[str, ...]]:
+    """The results with their figures, and the metrics."""
+    outcomes = {result.job.name: read_outcome(result.job.folder) for result in results}
+    found = next((outcome for outcome in outcomes.values() if outcome is not None), None)
+    names = tuple(metrics) or (default_metrics(found) if found is not None else ())
+    filled = []
+    for result in results:
+        outcome = outcomes[result.job.name]
+        figures = {name: measured(outcome, name) for name in names} if outcome is not None else {}
+        filled.append(replace(result, figures=figures))
+    return filled, names
+
+
+def settings_of(results: Sequence[Result]) -> dict[Setting, list[Result]]:
+    """Jobs by setting, seeds together."""
+    groups: dict[Setting, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.job.setting, []).append(result)
+    return groups
+
+
+def estimates(group: Sequence[Result], metric: str) -> stats.Estimate | None:
+    """A setting's mean with its interval over seeds; None if no job of it has the metric."""
+    values = [result.figures[metric] for result in group if metric in result.figures]
+    return stats.mean(values) if values else None
+
+
+def effects(results: Sequence[Result], metrics: Sequence[str]) -> list[Effect]:
+    """What each knob did, from jobs that are alike in all else, seed included."""
+    knobs: dict[str, dict[str, None]] = {}
+    for result in results:
+        for key, value in result.job.setting:
+            knobs.setdefault(key, {})[value] = None
+    found = [
+        effect
+        for metric in metrics
+        for knob, values in knobs.items()
+        for value in list(values)[1:]
+        if (effect := _effect(results, metric, knob, value, next(iter(values)))) is not None
+    ]
+    asked = [effect.p for effect in found if effect.p is not None]
+    adjusted = iter(paired.holm(asked))
+    return [effect if effect.p is None else replace(effect, adjusted=next(adjusted)) for effect in found]
+
+
+def _effect(results: Sequence[Result], metric: str, knob: str, value: str, first: str) -> Effect | None:
+    def sides(wanted: str) -> dict[tuple[Any, ...], float]:
+        return {
+            tuple((key, held) for key, held in result.job.knobs.items() if key != knob): result.figures[
+                metric
+            ]
+            for result in results
+            if result.job.knobs.get(knob) == wanted and metric in result.figures
+        }
+
+    after, before = sides(value), sides(first)
+    both = [rest for rest in after if rest in before]
+    if not both:
+        return None
+    seeds: dict[str, list[tuple[float, float]]] = {}
+    for rest in both:
+        seeds.setdefault(dict(rest).get("seed", ""), []).append((after[rest], before[rest]))
+    means = [[fmean(pair[side] for pair in pairs) for pairs in seeds.values()] for side in (0, 1)]
+    difference = stats.paired_difference(means[0], means[1])
+    if not difference.stderr > 0:  # a single seed, or seeds that are all alike: their spread is not known
+        p = None
+    else:
+        after_S1, before_S1 = ([[mean] for mean in side] for side in means)
+        p = paired.clustered(after_S1, before_S1, matched=True).p
+    return Effect(metric=metric, knob=knob, value=value, against=first, difference=difference, p=p)
+
+
+def print_sweep(results: Sequence[Result], metrics: Sequence[str], console: Console | None = None) -> None:
+    """Settings with intervals over seeds, what each knob did, and the jobs that failed."""
+    console = console or Console()
+    table = Table(title="mean [95% interval over seeds] seeds", title_justify="left", box=box.SIMPLE)
+    for column in ("setting", *metrics):
+        table.add_column(column, justify="left" if column == "setting" else "right")
+    for setting, group in settings_of(results).items():
+        cells = [_cell(estimates(group, metric)) for metric in metrics]
+        table.add_row(spoken(setting), *cells)
+    console.print(table)
+    found = effects(results, metrics)
+    if found:
+        _print_effects(found, console)
+    for result in results:
+        if result.status != "finished":
+            console.print(
+                f"{result.status}: {result.job.name}: {result.error}", highlight=False, markup=False
+            )
+
+
+def spoken(setting: Setting) -> str:
+    """`objective.kl_weight=0.05` as `kl_weight=0.05`."""
+    return ", ".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in setting) or "all"
+
+
+def _cell(estimate: stats.Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    if estimate.n < 2:
+        return f"{estimate.value:.3f} (one seed)"
+    if not estimate.stderr:  # no width is no proof of certainty
+        return f"{estimate.value:.3f} (all {estimate.n} seeds)"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}] {estimate.n}"
+
+
+def _print_effects(found: Sequence[Effect], console: Console) -> None:
+    table = Table(title="what each knob did, all else equal", title_justify="left", box=box.SIMPLE)
+    for column in ("knob", "metric", "change", "95% interval", "seeds", "p", "p, Holm"):
+        table.add_column(column, justify="left" if column in ("knob", "metric") else "right")
+    for effect in found:
+        gap = effect.difference
+        bold = effect.adjusted is not None and effect.adjusted < 0.05
+        table.add_row(
+            f"{effect.knob.rsplit('.', 1)[-1]}: {effect.against} → {effect.value}",
+            effect.metric,
+            f"{gap.value:+.3f}",
+            f"[{gap.low:+.3f}, {gap.high:+.3f}]" if gap.n > 1 and gap.stderr else "",
+            str(gap.n),
+            "" if effect.p is None else f"{effect.p:.3g}",
+            "" if effect.adjusted is None else f"{effect.adjusted:.3g}",
+            style="bold" if bold else "",
+        )
+    console.print(table)
+
+
+def sweep_csv(results: Sequence[Result], metrics: Sequence[str]) -> str:
+    """A row for each job."""
+    knobs = list(dict.fromkeys(key for result in results for key in result.job.knobs))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["job", "status", *knobs, *metrics, "seconds", "folder", "error"])
+    for result in results:
+        job = result.job
+        figures = [result.figures.get(metric, "") for metric in metrics]
+        values = [job.knobs.get(key, "") for key in knobs]
+        writer.writerow(
+            [job.name, result.status, *values, *figures, result.seconds, job.folder, result.error]
+        )
+    return text.getvalue()
+
+
+def sweep_json(results: Sequence[Result], metrics: Sequence[str]) -> dict[str, Any]:
+    """Jobs, settings and effects; an unbounded interval has no bounds."""
+    return {
+        "metrics": list(metrics),
+        "jobs": [
+            {
+                "name": result.job.name,
+                "folder": str(result.job.folder),
+                "overrides": list(result.job.overrides),
+                "knobs": dict(result.job.knobs),
+                "status": result.status,
+                "error": result.error,
+                "seconds": result.seconds,
+                "figures": dict(result.figures),
+            }
+            for result in results
+        ],
+        "settings": [
+            {
+                "knobs": dict(setting),
+                **{metric: _bounded(estimate) for metric, estimate in _estimated(group, metrics)},
+            }
+            for setting, group in settings_of(results).items()
+        ],
+        "effects": [
+            {**asdict(effect), "difference": _bounded(effect.difference)}
+            for effect in effects(results, metrics)
+        ],
+    }
+
+
+def _estimated(group: Sequence[Result], metrics: Sequence[str]) -> Iterator[tuple[str, stats.Estimate]]:
+    for metric in metrics:
+        estimate = estimates(group, metric)
+        if estimate is not None:
+            yield metric, estimate
+
+
+def _bounded(estimate: stats.Estimate) -> dict[str, float | int | None]:
+    return {name: value if math.isfinite(value) else None for name, value in asdict(estimate).items()}

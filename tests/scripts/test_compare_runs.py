@@ -1,0 +1,287 @@
+"""Runs compared, from folders written by hand; no model."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from latro.errors import InputError
+from scripts.compare_runs import main, settings_of
+from scripts.comparison_tables import latex
+from scripts.contrasts import Contrast, contrasts
+from tests.scripts.run_folders import agents, episode, evaluation, item, write_rows
+from tests.scripts.test_history import CHROMIUM, read
+
+
+def compared(*arguments: Path | str, metrics: tuple[str, ...] = ()) -> dict[str, Contrast]:
+    """Contrasts by measure; of several settings the last."""
+    found = contrasts(settings_of([str(argument) for argument in arguments]), metrics)
+    return {contrast.measure: contrast for contrast in found}
+
+
+def test_accuracies_and_likelihoods_are_compared_in_pairs(tmp_path: Path) -> None:
+    found = compared(
+        evaluation(tmp_path / "a", "0000001110"), evaluation(tmp_path / "b", "1111110110", own=-0.5)
+    )
+    accuracy = found["accuracy_greedy,exact"]
+    assert (accuracy.before, accuracy.after, accuracy.won, accuracy.lost) == (0.3, 0.8, 6, 1)
+    assert accuracy.p == pytest.approx(2 * (1 + 7) / 2**7)
+    assert accuracy.difference.value == 0.5
+    assert (round(accuracy.difference.low, 3), round(accuracy.difference.high, 3)) == (-0.013, 0.846)
+    assert [flip.id for flip in accuracy.flips if flip.after < flip.before] == ["6"]
+    own = found["logp_answer,own_rationale"]
+    assert (own.before, own.after, own.difference.value, own.test) == (-5.5, -2.75, 2.75, "sign flip")
+    assert own.p == pytest.approx(2 / 2**10)
+    assert round(own.difference.low, 3) == 1.667
+    assert found["logp_answer,other_rationale"].p == 1.0
+    # Four measures: own is multiplied by 4, accuracy by 3, the rest is held at 1.
+    assert (own.adjusted, accuracy.adjusted) == pytest.approx((8 / 2**10, 3 * 16 / 2**7))
+    assert (own.survives, accuracy.survives) == (True, False)
+
+
+def test_twenty_random_tables_agree_with_scipy_and_statsmodels(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for case in range(20):
+        n = int(draw.integers(12, 60))
+        old, new = draw.random(n) < draw.random(), draw.random(n) < draw.random()
+        logs = draw.normal(-3, 1, (2, n))
+        folders = []
+        for side, right, log in (("a", old, logs[0]), ("b", new, logs[1])):
+            folder = evaluation(tmp_path / f"{case}{side}", "0" * n)
+            rows = [item(str(i), bool(right[i]), float(log[i])) for i in range(n)]
+            write_rows(folder / "items.jsonl", rows)
+            folders.append(folder)
+        found = compared(*folders)
+        accuracy, own = found["accuracy_greedy,exact"], found["logp_answer,own_rationale"]
+        table = [[(new & old).sum(), (new & ~old).sum()], [(~new & old).sum(), (~new & ~old).sum()]]
+        assert accuracy.p == pytest.approx(mcnemar(table, exact=True).pvalue, abs=1e-9)
+        assert accuracy.difference.value == pytest.approx(new.mean() - old.mean(), abs=1e-9)
+        interval = scipy_stats.ttest_rel(logs[1], logs[0]).confidence_interval()
+        assert (own.difference.low, own.difference.high) == pytest.approx(tuple(interval), abs=1e-9)
+        again = scipy_stats.permutation_test(
+            (logs[1] - logs[0],),
+            np.sum,
+            permutation_type="samples",
+            vectorized=True,
+            rng=np.random.default_rng(0),
+        )
+        assert own.p == pytest.approx(again.pvalue, abs=1e-9)
+        adjusted = multipletests([contrast.p for contrast in found.values()], method="holm")[1]
+        assert [contrast.adjusted for contrast in found.values()] == pytest.approx(adjusted, abs=1e-9)
+
+
+def test_rows_are_paired_by_id_whatever_their_order(tmp_path: Path) -> None:
+    before, after = evaluation(tmp_path / "a", "0011"), evaluation(tmp_path / "b", "0011")
+    lines = (after / "items.jsonl").read_text().splitlines(True)
+    (after / "items.jsonl").write_text("".join(reversed(lines)))
+    accuracy = compared(before, after)["accuracy_greedy,exact"]
+    assert (accuracy.won, accuracy.lost, accuracy.p) == (0, 0, 1.0)
+    assert accuracy.difference.low < 0 < accuracy.difference.high
+
+
+def test_seeds_are_clusters(tmp_path: Path) -> None:
+    for seed, (old, new) in enumerate(
+        [("0000011111", "0001111111"), ("0000001111", "1000111111"), ("0100011111", "0111111011")]
+    ):
+        evaluation(tmp_path / f"a/seed_{seed}", old, seed=seed)
+        evaluation(tmp_path / f"b/seed_{seed}", new, seed=seed)
+    found = compared(f"{tmp_path}/a/*", f"{tmp_path}/b/*", metrics=("accuracy",))
+    (accuracy,) = found.values()
+    assert (accuracy.test, accuracy.seeds, accuracy.setting) == ("seeds and items", (3, 3), "b/*")
+    assert (accuracy.before, accuracy.after) == (pytest.approx(0.5), pytest.approx(22 / 30))
+    names = ",".join(f"{tmp_path}/a/seed_{seed}" for seed in (2, 0, 1))
+    assert compared(names, f"{tmp_path}/b/*", metrics=("accuracy",))["accuracy_greedy,exact"].p == accuracy.p
+    one = compared(f"{tmp_path}/a/seed_0", f"{tmp_path}/b/*", metrics=("accuracy",))["accuracy_greedy,exact"]
+    assert (one.seeds, one.before, one.test) == ((3, 1), 0.5, "seeds and items")
+
+
+def test_seeds_that_are_all_alike_are_no_proof(tmp_path: Path) -> None:
+    for seed in range(3):
+        evaluation(tmp_path / f"a/seed_{seed}", "1111", seed=seed)
+        evaluation(tmp_path / f"b/seed_{seed}", "1111", seed=seed)
+    accuracy = compared(f"{tmp_path}/a/*", f"{tmp_path}/b/*")["accuracy_greedy,exact"]
+    assert (accuracy.p, accuracy.difference.value) == (1.0, 0.0)
+    assert accuracy.difference.low < -0.3
+    assert accuracy.detectable > 0.3
+
+
+def test_arms_of_one_evaluation_are_compared_with_the_first(tmp_path: Path) -> None:
+    scores = {"act": [0, 0, 0.5, 0], "react": [0, 1, 0.5, 1], "learned": [1, 1, 1, 1]}
+    arms = {arm: [episode(arm, f"t{i}", s) for i, s in enumerate(row)] for arm, row in scores.items()}
+    arms["learned"][0]["counts"] = False  # the server failed
+    found = contrasts(settings_of([str(agents(tmp_path / "run", arms))]))
+    by = {(contrast.setting, contrast.measure): contrast for contrast in found}
+    assert {contrast.base for contrast in found} == {"act"}
+    assert by["react", "score"].difference.value == 0.5
+    assert (by["react", "score"].test, by["react", "success"].test) == ("sign flip", "McNemar, exact")
+    learned = by["learned", "score"]
+    assert (learned.before, learned.after, learned.difference.n, learned.only_one_side) == (
+        pytest.approx(1 / 6),
+        1,
+        3,
+        1,
+    )
+
+
+def test_attempts_make_pass_hat_k_and_arms_of_two_runs_are_named(tmp_path: Path) -> None:
+    def played(arm: str, *solved: int) -> list[dict]:
+        return [episode(arm, f"t{i}", float(n > a), a) for i, n in enumerate(solved) for a in range(3)]
+
+    one = agents(tmp_path / "one", {"act": played("act", 0, 1, 3), "react": played("react", 3, 3, 3)})
+    two = agents(tmp_path / "two", {"act": played("act", 2, 2, 3)})
+    found = compared(f"{one}:act", two)
+    assert found["success"].kind == "score"
+    assert (found["pass^2"].before, found["pass^2"].after) == pytest.approx((1 / 3, (1 / 3 + 1 / 3 + 1) / 3))
+    assert (found["pass^3"].before, found["pass^3"].after) == pytest.approx((1 / 3, 1 / 3))
+    with pytest.raises(
+        InputError, match="take one arm of each, as FOLDER:ARM; there are one: act, react; two: act"
+    ):
+        compared(one, two)
+    with pytest.raises(InputError, match="has no arm 'plan'"):
+        compared(f"{one}:plan", two)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"versions": {"sums": "2"}}, "differ in version: 1 and 2"),
+        ({"split": "validation"}, "differ in split: test and validation"),
+        ({"right": "011"}, "differ in 1 items, the first 3, which only .*a has"),
+        ({"greedy": {"paper": {"extracted": "4", "correct": True}}}, "differ in graders: .*exact.*paper"),
+        ({"prompt": "other?"}, "differ in the prompt of 0"),
+    ],
+)
+def test_unlike_evaluations_are_refused(change, words, tmp_path: Path) -> None:
+    before = evaluation(tmp_path / "a", "0110")
+    outcome = {key: value for key, value in change.items() if key in ("versions", "split")}
+    counts = {"n-samples": {"sums": {"effective": 4}}} if outcome else {}
+    after = evaluation(tmp_path / "b", change.get("right", "0110"), **outcome, **counts)
+    rows = [json.loads(line) for line in (after / "items.jsonl").read_text().splitlines()]
+    for row in rows:
+        row |= {key: value for key, value in change.items() if key in ("greedy", "prompt")}
+    write_rows(after / "items.jsonl", rows)
+    with pytest.raises(InputError, match=words):
+        compared(before, after)
+
+
+def test_another_environments_content_is_refused(tmp_path: Path) -> None:
+    arms = {"act": [episode("act", "t0", 1.0)]}
+    one, two = agents(tmp_path / "a", arms), agents(tmp_path / "b", arms, content_hash={"todo": "beef"})
+    with pytest.raises(InputError, match=r"a:act and .*b:act differ in content hash: c0ffee and beef"):
+        compared(one, two)
+
+
+def damage(folder: Path, how: str) -> None:
+    results, items = folder / "results.json", folder / "items.jsonl"
+    if how == "half results":
+        results.write_text(results.read_text()[:40])
+    if how == "half a row":
+        items.write_text(items.read_text()[:-40])
+    if how == "rows missing":
+        items.write_text("".join(items.read_text().splitlines(True)[:2]))
+    if how in ("empty", "unfinished", "gone"):
+        shutil.rmtree(folder)
+        if how != "gone":
+            folder.mkdir()
+        if how == "unfinished":
+            items.write_text("")
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ("half results", "b/results.json: damaged or cut off (Unterminated"),
+        ("half a row", "b/items.jsonl, line 4: damaged or cut off; start it again"),
+        ("rows missing", "b/items.jsonl holds 2 rows, and results.json tells of 4; start it again"),
+        ("empty", "b is empty; give the folder of a finished run"),
+        ("unfinished", "b holds no results.json: the run is not finished"),
+        ("gone", "b: there is no such folder"),
+    ],
+)
+def test_damaged_runs_end_in_one_line(how: str, line: str, tmp_path: Path, capsys) -> None:
+    before, after = evaluation(tmp_path / "a", "0110"), evaluation(tmp_path / "b", "0111")
+    damage(after, how)
+    assert main([str(before), str(after)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert line in err
+
+
+def test_bad_arguments_end_in_one_line(tmp_path: Path, capsys) -> None:
+    run = evaluation(tmp_path / "a", "0110")
+    for arguments, line in (
+        ([run], "a is one run; name two runs"),
+        ([run, f"{tmp_path}/b*"], "no folder is called so; quote the pattern"),
+        ([run, run], "is named twice"),
+        ([run, f"{run},{run}"], "a run is named twice"),
+        (
+            [run, evaluation(tmp_path / "c", "0110"), "--metric", "bleu"],
+            "metric=bleu: no such metric; there are acc",
+        ),
+    ):
+        assert main([str(argument) for argument in arguments]) == 2
+        err = capsys.readouterr().err
+        assert (err.count("\n"), line in err) == (1, True), err
+
+
+@pytest.fixture
+def written(tmp_path: Path, capsys) -> Path:
+    """A comparison's files: twelve items, eleven of which became right, and one with hostile texts."""
+    config = {"evaluation": {"max_tokens": 32}, "separator": "auto", "seed": 0}
+    before = evaluation(tmp_path / "before_training", "000000000000")
+    after = evaluation(tmp_path / "after_training", "111111111110", config=config)
+    for folder in (before, after):
+        content = (folder / "items.jsonl").read_text()
+        (folder / "items.jsonl").write_text(content.replace('"3?"', '"<script>alert(1)</script>"'))
+    assert main([str(before), str(after), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert "12 items; task sums, version 1, split test" in printed.out
+    assert "differ in evaluation: {'max_tokens': 16} and {'max_tokens': 32}" in printed.err
+    assert "won in accuracy greedy, exact: 0, 1, 2, 3, 4, 5, 6, 7 and 3 more" in printed.out
+    return tmp_path / "out"
+
+
+def test_csv_and_latex_hold_what_was_printed(written: Path) -> None:
+    with (written / "comparison.csv").open() as file:
+        first = next(csv.DictReader(file))
+    assert (first["won"], first["lost"], first["survives"]) == ("11", "0", "True")
+    assert float(first["p"]) == pytest.approx(2 / 2**11)
+    assert float(first["p_holm"]) == pytest.approx(4 * 2 / 2**11)
+    assert len((written / "flips.csv").read_text().splitlines()) == 12
+    table = (written / "comparison.tex").read_text()
+    assert "after\\_training & accuracy greedy, exact & 0.000 & 0.917 & $\\mathbf{+0.917}$" in table
+    assert table.count("mathbf{+") == 1
+    assert latex("a_b^2 50% {x}") == r"a\_b\textasciicircum{}2 50\% \{x\}"
+
+
+def test_page_shows_both_outputs_and_asks_for_nothing(written: Path) -> None:
+    page = (written / "comparison.html").read_text()
+    links = read(written / "comparison.html")
+    assert (links.outside, links.scripts) == ({"data:,"}, 1)
+    assert "&lt;script&gt;alert(1)" in page
+    assert page.count("<details class=episode>") == 11
+    assert "It is 5." in page
+    assert "It is 4." in page
+    text = re.sub(r"<[^>]+>", " ", page)
+    assert "1 of 4" in text
+    assert page.count('class="gap up"') == 1
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_browser_shows_the_page_without_an_error(written: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         f"--user-data-dir={tmp_path}/profile", "--window-size=390,900", f"--screenshot={tmp_path}/phone.png",
+         f"file://{written}/comparison.html"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (tmp_path / "phone.png").stat().st_size > 10_000
+    assert "CONSOLE" not in done.stderr

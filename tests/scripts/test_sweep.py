@@ -1,0 +1,199 @@
+"""Sweeps with children that are made up: what is planned, started, taken up again, told and stopped."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from latro.errors import InputError
+from scripts import launching
+from scripts.sweep import main
+from scripts.sweep_plan import read_plan
+from scripts.sweep_table import measured
+
+ROOT = Path(__file__).parents[2]
+CHILD = f"launch='{sys.executable} {Path(__file__).with_name('fake_child.py')}'"
+SMOKE = ("experiment=latro/smoke", CHILD)
+
+
+@pytest.fixture
+def swept(tmp_path: Path):
+    """Sweeps in a folder of its own; gives the exit status and the folder."""
+
+    def call(*arguments: str) -> tuple[int, Path]:
+        return main([*SMOKE, f"sweep_dir={tmp_path}/sweep", *arguments]), tmp_path / "sweep"
+
+    return call
+
+
+def starts(folder: Path) -> int:
+    return sum(len(path.read_text().splitlines()) for path in folder.rglob("starts.txt"))
+
+
+def test_a_grid_has_a_folder_for_each_job() -> None:
+    plan = read_plan(
+        ["experiment=latro/smoke", "seed=range(0,2)", "objective.kl_weight=0.01,0.05", "max_steps=2"]
+    )
+    jobs = plan.grid()
+    assert [job.name for job in jobs] == [
+        "objective.kl_weight=0.01/seed=0", "objective.kl_weight=0.05/seed=0",
+        "objective.kl_weight=0.01/seed=1", "objective.kl_weight=0.05/seed=1",
+    ]  # fmt: skip
+    assert jobs[1].overrides == (
+        "experiment=latro/smoke",
+        "max_steps=2",
+        "seed=0",
+        "objective.kl_weight=0.05",
+    )
+    assert str(plan.folder).startswith("runs/sweeps/latro_smoke-")
+    other = read_plan(["experiment=latro/smoke", "seed=0,1,2", "max_steps=3"])
+    assert other.folder != plan.folder
+    alike = read_plan(["script=train_latro", "separator='a b','a_b'"]).grid()
+    assert len({job.folder for job in alike}) == 2  # their names differ only in what a file name loses
+
+
+def test_a_failed_job_is_a_row_and_the_rest_is_taken_up_again(swept, capsys) -> None:
+    status, folder = swept("seed=0,7", "objective.kl_weight=0.01,0.05", "jobs=2")
+    assert status == 1
+    printed = capsys.readouterr().out
+    assert "4 jobs, 0 of them finished before" in printed
+    assert "FAILED objective.kl_weight=0.01/seed=7: the seed is unlucky" in printed
+    with (folder / "sweep.csv").open() as file:
+        rows = {row["job"]: row for row in csv.DictReader(file)}
+    assert rows["objective.kl_weight=0.05/seed=7"]["error"] == "the seed is unlucky"
+    assert float(rows["objective.kl_weight=0.05/seed=0"]["eval/accuracy_greedy@best"]) == 0.55
+    assert float(rows["objective.kl_weight=0.05/seed=0"]["eval/accuracy_greedy@last"]) == pytest.approx(0.35)
+    assert (folder / "knob_objective.kl_weight.png").stat().st_size > 5000
+    status, _ = swept("seed=0,1,2", "objective.kl_weight=0.01,0.05", "metric=eval/accuracy_greedy")
+    assert status == 0
+    assert "6 jobs, 2 of them finished before" in capsys.readouterr().out
+    assert starts(folder) == 4 + 4
+    told = json.loads((folder / "sweep.json").read_text())
+    (effect,) = told["effects"]
+    assert (effect["knob"], effect["value"], effect["difference"]["n"]) == ("objective.kl_weight", "0.05", 3)
+    assert effect["difference"]["value"] == pytest.approx(0.04)
+
+    setting = told["settings"][0]["eval/accuracy_greedy"]
+    assert (setting["value"], setting["n"]) == (pytest.approx(0.52), 3)
+    assert setting["high"] - setting["value"] == pytest.approx(
+        4.302653 * 0.01 / 3**0.5
+    )  # Student's, 2 degrees
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["seed=0,1", "objective.kl_wieght=0,1"], "there is no key 'objective.kl_wieght' in this configuration; did you mean 'kl_weight'?; no job was started"),  # noqa: E501
+        (["model=tiny,tinny"], "did you mean 'tiny'?"),
+        (["seed=0"], "nothing is swept; give a key several values"),
+        (["seed=0,1", "output_dir=x"], "each job of a sweep has a folder of its own"),
+        (["seed=0,1", "jobs=0"], "jobs=0: give a whole number"),
+        (["seed=0,1", "launcher=cloud"], "launcher=cloud: choose one of local, slurm, slurm_local"),
+        (["seed=0,1", "script=train"], "script=train: no such script; there are "),
+        (["objective.kl_weight=interval(0,1)"], "a grid needs values"),
+        (["seed=0,1", "-m"], "-m: a sweep takes key=value"),
+        (["objective.kl_weight=0,1", "sampler=optuna"], "sampler=optuna needs one metric"),
+    ],
+)  # fmt: skip
+def test_bad_sweeps_are_refused_before_any_job(arguments, line, swept, capsys) -> None:
+    status, folder = swept(*arguments)
+    err = capsys.readouterr().err
+    assert (status, err.count("\n")) == (2, 1), err
+    assert line in err
+    assert starts(folder) == 0
+
+
+def test_a_job_of_another_configuration_is_not_taken_for_this_one(swept, capsys) -> None:
+    _, folder = swept("seed=0,1")
+    (folder / "jobs/all/seed=0/config.yaml").write_text("seed: 5\n")
+    assert swept("seed=0,1")[0] == 2
+    assert "holds a run with another configuration" in capsys.readouterr().err
+
+
+def test_two_sweeps_do_not_work_in_one_folder(swept, tmp_path: Path, capsys) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "sweep").mkdir()
+    with FileLock(tmp_path / "sweep/.lock"):
+        assert swept("seed=0,1")[0] == 2
+    assert "another sweep is at work there" in capsys.readouterr().err
+
+
+def test_ctrl_c_stops_the_children_and_what_was_done_is_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scripts.sweep", *SMOKE, f"sweep_dir={tmp_path}/sweep", "seed=0,8,1"]
+    sweep = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("hanging")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(sweep.pid, signal.SIGINT)
+    out, err = sweep.communicate(timeout=120)
+    assert sweep.returncode == 130, err
+    assert (tmp_path / "sweep/jobs/all/seed=8/interrupted").exists()
+    assert "not run: all/seed=1: the sweep was stopped" in out
+    told = json.loads((tmp_path / "sweep/sweep.json").read_text())
+    assert [job["status"] for job in told["jobs"]] == ["finished", "not run", "not run"]
+
+
+def test_wandb_runs_of_a_sweep_share_a_group(tmp_path: Path, monkeypatch) -> None:
+    asked: list[list[str]] = []
+    real = launching.command
+    monkeypatch.setattr(launching, "command", lambda *given: asked.append(real(*given)) or asked[-1])
+    where = f"sweep_dir={tmp_path}/kl_study"
+    assert main([*SMOKE, where, "seed=0,1", "logger=wandb"]) == 0
+    assert [("logger.group=kl_study" in arguments) for arguments in asked] == [True, True]
+    assert not any("logger.group" in " ".join(arguments[:-2]) for arguments in asked)
+
+
+def test_cluster_jobs_run_through_submitits_own_executor(swept) -> None:
+    pytest.importorskip("submitit")
+    status, folder = swept("seed=0,7", "launcher=slurm_local")
+    assert status == 1
+    told = json.loads((folder / "sweep.json").read_text())
+    assert [(job["status"], job["error"]) for job in told["jobs"]] == [
+        ("finished", ""), ("failed", "the seed is unlucky"),
+    ]  # fmt: skip
+
+
+def test_optuna_searches_and_goes_on_where_it_was(swept) -> None:
+    pytest.importorskip("optuna")
+    search = (
+        "seed=0,1",
+        "objective.kl_weight=interval(0,0.2)",
+        "sampler=optuna",
+        "metric=eval/accuracy_greedy",
+    )
+    status, folder = swept(*search, "trials=2")
+    assert (status, starts(folder)) == (0, 4)
+    swept(*search, "trials=3")
+    assert starts(folder) == 6
+    told = json.loads((folder / "sweep.json").read_text())
+    weights = {float(job["knobs"]["objective.kl_weight"]) for job in told["jobs"]}
+    assert len(weights) == 3
+    assert all(0 <= weight <= 0.2 for weight in weights)
+
+
+def test_metrics_are_found_by_name_and_by_step() -> None:
+    evaluations = {"0": {"eval/a": 0.1}, "5": {"eval/a": 0.9}, "10": {"eval/a": 0.4}, "15": {"eval/a": 0.6}}
+    outcome = {
+        "results": {
+            "sums": {"accuracy_greedy,exact": 0.9, "accuracy_greedy_stderr,exact": 0.1, "alias": "sums"}
+        },
+        "main_metric": {"sums": "accuracy_greedy,exact"},
+        "training": {"best_step": 5, "evaluations": evaluations},
+    }
+    found = [measured(outcome, f"eval/a{at}") for at in ("", "@best", "@last", "@start", "@lowest")]
+    assert found == [0.9, 0.9, 0.6, 0.1, 0.4]
+    assert measured(outcome, "accuracy_greedy") == 0.9
+    for metric, words in (
+        ("bleu", "there are accuracy_greedy,exact"),
+        ("eval/b", "there are eval/a"),
+        ("eval/a@x", "one of best"),
+    ):
+        with pytest.raises(InputError, match=words):
+            measured(outcome, metric)
