@@ -1,4 +1,4 @@
-"""The published LaTRO code's rollout, built again from a description of it, to measure ours against. Never trained with.
+"""The published LaTRO code's rollout, built again from a description of it, to measure ours against.
 
 The end-of-turn token is switched off, so every row is decoded to the last of its L tokens; each of a prompt's K rows
 prefills the prompt again; the scores of every step over the whole vocabulary and all hidden states are asked for and
