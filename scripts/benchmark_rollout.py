@@ -39,7 +39,7 @@ class RolloutSize:
 SIZES = {
     "small": RolloutSize(
         name="tiny Llama, K=8, up to 48 tokens",
-        prompts=16, K=8, max_tokens=48, slots=64, published_prompts=3, least_tokens=1.0, least_finished=1.0,
+        prompts=48, K=8, max_tokens=48, slots=128, published_prompts=3, least_tokens=1.0, least_finished=2.0,
     ),
     "full": RolloutSize(
         name="SmolLM2-135M on GSM8K, K=8, up to 300 tokens",

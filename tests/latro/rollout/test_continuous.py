@@ -192,13 +192,12 @@ def test_the_models_mode_is_left_as_it_was_and_progress_is_told(world):
     assert told[-1] == len(PROMPTS) * K
 
 
-@pytest.mark.parametrize("rows", [64, 16_384])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_drawn_rationales_are_as_frequent_as_they_are_likely(temperature: float, rows: int):
-    """Chi-square against every rationale's exact probability; with 64 slots, most rows come into another's place."""
+def test_rows_that_came_into_anothers_place_are_as_frequent_as_they_are_likely(temperature: float):
+    """Chi-square against every rationale's exact probability; 3200 rows go through 64 slots."""
     world = small_world(0, temperature=temperature)
     tables = tabulate(world)
-    index_XPK = indices(tables, draw_groups(world, 400, 4, seed=0, batch_rows=rows), 4)
+    index_XPK = indices(tables, draw_groups(world, 400, 4, seed=0, batch_rows=64), 4)
     assert all(p > 1e-3 for p in frequency_p_values(tables, index_XPK))
     other = tabulate(small_world(0, temperature=temperature + 0.3))
     assert all(p < 1e-3 for p in frequency_p_values(other, index_XPK))

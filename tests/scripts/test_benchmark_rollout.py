@@ -1,0 +1,30 @@
+"""The rollout's benchmark at its smallest, and its bars. Without these, ours could fall behind unnoticed."""
+
+from scripts.benchmark_rollout import SIZES, rollout_failures, rollout_rows, small_bench
+from scripts.published_rollout import published_rollout
+
+
+def test_the_smallest_rollout_is_ahead_of_the_published_one():
+    rows = rollout_rows("small", rounds=3, say=lambda line: None)
+    assert [row["scheme"] for row in rows] == ["published", "ours"]
+    assert rollout_failures("small", rows) == []
+    assert rows[0]["times_faster"] == rows[0]["times_finished_per_s"] == 1.0
+    assert rows[1]["times_faster"] == rows[1]["rationales_per_s"] / rows[0]["rationales_per_s"]
+    assert rows[0]["decoded_per_s"] > rows[0]["kept_per_s"]  # it decodes behind the end
+    assert rows[1]["decoded_per_s"] == rows[1]["kept_per_s"]
+    assert 0 < rows[1]["mean_kept"] < SIZES["small"].max_tokens
+
+
+def test_the_published_scheme_decodes_every_row_to_the_last_token():
+    bench = small_bench(SIZES["small"])
+    outputs = published_rollout(bench.model, bench.encoder, bench.prompts[:2], 3, 20, seed=0)
+    assert [len(output) for output in outputs] == [20] * 6
+    assert len(set(outputs)) == 6
+    assert any(token in bench.encoder.stop_token_ids for output in outputs for token in output[:-1])
+
+
+def test_a_bar_that_is_missed_is_said_with_both_figures():
+    mine = {"times_decoded_per_s": 0.5, "times_finished_per_s": 2.0}
+    assert rollout_failures("small", [{}, mine]) == [
+        "tiny Llama, K=8, up to 48 tokens: 0.50 times the published scheme's tokens per second, not 1.0"
+    ]
