@@ -23,6 +23,7 @@ from latro.exact import (
 )
 from latro.objective import ObjectiveConfig, Reward
 from latro.sampling import SamplingConfig
+from latro.scored_tokens import ScoringConfig
 from latro.trainer import LatroTrainer
 from latro.types import Example
 from tests.fakes import table_model
@@ -190,7 +191,7 @@ def test_the_trainers_loss_has_the_gradient_that_is_checked_here(reward: Reward)
     rationales = [tables.prompts[0].generations[m].rationale for m in index_PK.flatten().tolist()]
     trainer = object.__new__(LatroTrainer)
     trainer.encoder, trainer.objective_config, trainer.samples = world.encoder, config, []
-    trainer.sampling = SamplingConfig(rationales_per_prompt=4)
+    trainer.sampling, trainer.scoring = SamplingConfig(rationales_per_prompt=4), ScoringConfig()
     trainer.reference = SimpleNamespace(scoring=lambda model: nullcontext(world.reference))
     trainer.state, trainer.accelerator = SimpleNamespace(global_step=0), SimpleNamespace(num_processes=1)
     trainer.args, trainer.rows_in_step = SimpleNamespace(seed=0, device="cpu"), 8

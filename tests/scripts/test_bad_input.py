@@ -116,7 +116,7 @@ def test_unknown_choice_of_a_group_is_answered_with_the_nearest(override, known,
     [
         ("sampling.rationales_per_prompt=1", "sampling.rationales_per_prompt=1: the leave-one-out baseline compares a rationale with its siblings; use 2 or more"),  # noqa: E501
         ("sampling.rationales_per_prompt=2.5", "sampling.rationales_per_prompt=2.5: give a whole number"),
-        ("sampling.batch_rows=1.5", "sampling.batch_rows=1.5: give a whole number"),
+        ("sampling.batch_rows=1.5", "sampling.batch_rows=1.5: give a whole number or null"),
         ("trainer.eval_steps=0", "trainer.eval_steps=0: give at least 1"),
         ("trainer.eval_steps=0.5", "trainer.eval_steps=0.5: give a whole number"),
         ("trainer.eval_steps=null", "trainer.eval_steps=null: give a whole number"),
