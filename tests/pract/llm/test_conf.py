@@ -24,6 +24,7 @@ def composed(*overrides: str) -> Any:
 def test_all_are_here() -> None:
     assert NAMES == [
         "bundled",
+        "bundled_shop",
         "gguf",
         "llama_cpp",
         "local",
