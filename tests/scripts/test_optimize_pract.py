@@ -250,7 +250,7 @@ def test_faults_of_the_server_are_named_statuses_and_the_budget_holds(
         (["principles=wishes"], "principles=wishes: no such file; give a YAML or JSON file, or one of hotpotqa"),
         (["budget.calls=many"], "budget.calls='many' is no number"),
         (["budget.usd=0"], "budget.usd=0 is not above 0"),
-        (["llm.name=nobody"], "no such recording; those of the package are todo_clerk"),
+        (["llm.name=nobody"], "no such recording; those of the package are shop_qwen_coder_1_5b, todo_clerk"),
         (["rpo.schedule=daily"], "rpo.schedule='daily' is none of traj, batch"),
         (["rpo.train_split=test"], "the test split is for evaluate_pract alone"),
     ],
