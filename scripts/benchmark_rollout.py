@@ -43,7 +43,7 @@ SIZES = {
     ),
     "full": RolloutSize(
         name="SmolLM2-135M on GSM8K, K=8, up to 300 tokens",
-        prompts=16, K=8, max_tokens=300, slots=128, published_prompts=3, least_tokens=3.0, least_finished=5.0,
+        prompts=16, K=8, max_tokens=300, slots=64, published_prompts=3, least_tokens=3.0, least_finished=5.0,
     ),
 }  # fmt: skip
 
