@@ -126,7 +126,12 @@ def test_two_sweeps_do_not_work_in_one_folder(swept, tmp_path: Path, capsys) -> 
 
 
 def test_ctrl_c_stops_the_children_and_what_was_done_is_told(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "scripts.sweep", *SMOKE, f"sweep_dir={tmp_path}/sweep", "seed=0,8,1"]
+    # A shell that starts the tests in the background lets them ignore SIGINT, and what they start inherits that.
+    listening = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('scripts.sweep', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", listening, *SMOKE, f"sweep_dir={tmp_path}/sweep", "seed=0,8,1"]
     sweep = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("hanging")) and time.monotonic() < deadline:
