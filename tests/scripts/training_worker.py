@@ -21,18 +21,9 @@ class FirstGradient(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
     ) -> None:
-        if state.global_step:
-            return
-        parameters = dict(getattr(model, "module", model).named_parameters())
-        shares = [getattr(p, "_local_tensor", p).numel() / p.numel() for p in parameters.values()]
-        whole = {name: whole_tensor(p.grad) for name, p in parameters.items()}
-        if args.process_index == 0:
-            torch.save({"gradient": whole, "share_held": max(shares)}, self.path)
-
-
-def whole_tensor(tensor: Any) -> torch.Tensor:
-    """A copy of the tensor, gathered from all processes if it is spread over them; every process has to ask."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor.clone()
+        if state.global_step == 0 and args.process_index == 0:
+            model = getattr(model, "module", model)
+            torch.save({name: p.grad.clone() for name, p in model.named_parameters()}, self.path)
 
 
 def configuration(overrides: list[str]) -> Any:
