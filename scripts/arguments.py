@@ -21,8 +21,8 @@ from scripts.tracking import report_to
 def training_arguments(
     cfg: DictConfig, objective: ObjectiveConfig, sampling: SamplingConfig
 ) -> TrainingArguments:
-    """`transformers.TrainingArguments` of a run. An epoch counted in samples is 1/K of a pass over the prompts."""
-    epochs = cfg.epochs / sampling.rationales_per_prompt if objective.epoch_unit == "samples" else cfg.epochs
+    """`transformers.TrainingArguments` of a run."""
+    epochs = passes(cfg, objective, sampling)
     args: TrainingArguments = arguments(cfg, num_train_epochs=epochs, remove_unused_columns=False)
     if sampling.dtype and shards(args):
         raise InputError(
@@ -30,6 +30,11 @@ def training_arguments(
             "sampling: set sampling.dtype=null, or launch without sharding"
         )
     return args
+
+
+def passes(cfg: DictConfig, objective: ObjectiveConfig, sampling: SamplingConfig) -> float:
+    """Passes over the prompts. An epoch counted in samples is 1/K of one."""
+    return float(cfg.epochs / (sampling.rationales_per_prompt if objective.epoch_unit == "samples" else 1))
 
 
 def shards(args: TrainingArguments) -> bool:

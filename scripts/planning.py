@@ -33,9 +33,11 @@ from latro.planning import (
     model_sizes,
     time_parts,
 )
+from latro.rollout.limits import MOST_ROWS
 from latro.sampling import SamplingConfig
 from latro.scored_tokens import ScoringConfig
 from latro.types import Example
+from scripts.arguments import passes
 from scripts.building import build_task
 from scripts.checking import check_config
 
@@ -119,7 +121,7 @@ def work_of(cfg: DictConfig, config: ModelConfig, sampling: SamplingConfig, scor
         reference_bytes=0 if config.lora else reference,
         moments=MOMENTS.get(optimizer, 2),
         lora_rank=config.lora.r if config.lora else None,
-        batch_rows=sampling.batch_rows or 256,
+        batch_rows=sampling.batch_rows or MOST_ROWS,
         fused_head=scoring.fused_head,
         head_memory=scoring.head_memory,
         share_prompt=scoring.share_prompt,
@@ -134,9 +136,8 @@ def steps_of(
     """Optimizer steps of a run in one process."""
     if cfg.max_steps:
         return int(cfg.max_steps)
-    epochs = cfg.epochs / sampling.rationales_per_prompt if objective.epoch_unit == "samples" else cfg.epochs
     batch = cfg.trainer.per_device_train_batch_size * cfg.trainer.gradient_accumulation_steps
-    return math.ceil(epochs * (len(examples) // batch))
+    return math.ceil(passes(cfg, objective, sampling) * (len(examples) // batch))
 
 
 def probe(size: int = 1024, seconds: float = 0.5) -> Hardware:
