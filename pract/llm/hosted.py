@@ -6,11 +6,11 @@ size; retries are the session's.
 
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import ModuleType, TracebackType
 from typing import Any
 
-from pract.llm.plain import Answer, GarbledReply, ReplyTooLong, read_capped, refuse_encoding
+from pract.llm.plain import Answer, GarbledReply, ReplyTooLong, refuse_encoding
 
 _UNSENT = tuple(
     f"X-Stainless-{name}"
@@ -105,11 +105,20 @@ class CappedTransport:
         response = await self._stock.handle_async_request(request)
         try:
             refuse_encoding(response.headers.get("content-encoding", ""))
-            body = await read_capped(response.stream, self._max_bytes)
+            body = await self._capped(response.stream)
         finally:
             await response.aclose()
         headers = [pair for pair in response.headers.raw if pair[0].lower() != b"transfer-encoding"]
         return self._http.Response(response.status_code, headers=headers, content=body)
+
+    async def _capped(self, pieces: AsyncIterator[bytes]) -> bytes:
+        """The pieces in one. Raises ReplyTooLong as soon as they are more than is allowed."""
+        body = bytearray()
+        async for piece in pieces:
+            body += piece
+            if len(body) > self._max_bytes:
+                raise ReplyTooLong(f"over {self._max_bytes} bytes")
+        return bytes(body)
 
     async def aclose(self) -> None:
         """Close every connection."""

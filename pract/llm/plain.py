@@ -2,17 +2,20 @@
 
 The SDK spends 1 to 3 ms of CPU on a call, most of it on building a request that hardly changes and on connection
 bookkeeping that grows with the calls in flight. This takes a tenth of that, which is what lets one process keep
-64 calls at once waiting for the server and not the server for it (docs/performance.md). TLS and proxies are left
-to the SDK (`hosted`): far-away servers are slow enough not to notice.
+64 calls at once waiting for the server and not the server for it (docs/performance.md). Replies are read by
+`httptools`, the parser of Node.js. TLS and proxies are left to the SDK (`hosted`): far-away servers are slow enough
+not to notice.
 """
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+import httptools
 
 _HEAD_LIMIT = 65536
 _IN_PATHS = "/%:?=&~+!$,;'()*[]"
@@ -84,9 +87,11 @@ class PlainSender:
         return found
 
     async def _connect(self, address: Address) -> "_Connection":
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_seconds):
-                return _Connection(*await asyncio.open_connection(*address, limit=_HEAD_LIMIT))
+                _, made = await loop.create_connection(lambda: _Connection(self._max_bytes), *address)
+                return made
         except TimeoutError:
             raise ConnectionError(f"no connection in {self._connect_seconds:g} s") from None
 
@@ -94,106 +99,151 @@ class PlainSender:
         waiting = self._idle.get(address, [])
         while waiting:
             connection = waiting.pop()
-            if not connection.reader.at_eof():
+            if connection.reusable:
                 return connection
-            connection.close()
         return None
 
     async def _exchange(self, connection: "_Connection", address: Address, packet: bytes) -> Answer:
-        keep = False
         try:
-            status, headers, body, keep = await connection.exchange(packet, self._max_bytes)
+            return await connection.exchange(packet)
         finally:  # also when cancelled: half a reply may still be on its way
-            if not keep:
+            if connection.reusable:
+                self._idle.setdefault(address, []).append(connection)
+            else:
                 connection.close()
-        if keep:
-            self._idle.setdefault(address, []).append(connection)
-        return Answer(status=status, headers=headers, content=body)
 
 
 class _Stale(Exception):
     """A reused connection had been closed at the other end before anything came back."""
 
 
-class _Connection:
+class _Connection(asyncio.Protocol):
     """One kept-alive HTTP/1.1 connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self._writer = writer
+    _transport: asyncio.Transport
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._used = False
+        self._reply: _Reply | None = None
+        self._answered: asyncio.Future[Answer] | None = None
+        self.reusable = False
+        """Whether its last exchange is over and both sides keep it open."""
+
+    async def exchange(self, packet: bytes) -> Answer:
+        """Send a request; its answer."""
+        self.reusable = False
+        self._reply = _Reply(self._max_bytes)
+        self._answered = asyncio.get_running_loop().create_future()
+        self._transport.write(packet)
+        answer = await self._answered
+        self._used = True
+        return answer
 
     def close(self) -> None:
-        self._writer.close()
+        """Close it; an answer still on its way is thrown away."""
+        self._answered = None
+        self._transport.abort()
 
-    async def exchange(self, packet: bytes, max_bytes: int) -> tuple[int, dict[str, str], bytes, bool]:
-        """Status, headers, body, and whether the connection can serve again."""
-        self._writer.write(packet)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The event loop's."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """The event loop's: more of the reply."""
+        if self._reply is None or self._answered is None or self._answered.done():
+            self.reusable = False  # nothing was asked
+            self._transport.abort()
+            return
         try:
-            status, headers = await self._head()
-        except (ConnectionError, asyncio.IncompleteReadError) as error:
-            if self._used and not getattr(error, "partial", b""):
-                raise _Stale from error
-            raise
-        self._used = True
-        refuse_encoding(headers.get("content-encoding", ""))
-        if headers.get("transfer-encoding", "").lower() == "chunked":
-            body, framed = await self._chunks(max_bytes), True
-        elif "content-length" in headers:
-            body, framed = await self._exactly(headers["content-length"], max_bytes), True
+            whole = self._reply.feed(data)
+        except (ReplyTooLong, GarbledReply) as error:
+            self._answered.set_exception(error)
+            return
+        if whole:
+            self.reusable = self._reply.keeps_alive
+            self._answered.set_result(self._reply.answer())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The event loop's: what was still asked for fails, unless the end of the connection is the reply's end."""
+        self.reusable = False
+        if self._reply is None or self._answered is None or self._answered.done():
+            return
+        if error is None and self._reply.ends_with_connection:
+            self._answered.set_result(self._reply.answer())
+        elif self._used and not self._reply.begun:
+            self._answered.set_exception(_Stale())
         else:
-            body, framed = await read_capped(_until_end(self.reader), max_bytes), False
-        return status, headers, body, framed and headers.get("connection", "").lower() != "close"
-
-    async def _head(self) -> tuple[int, dict[str, str]]:
-        while True:
-            try:
-                lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            except asyncio.LimitOverrunError:
-                raise GarbledReply(f"a header of more than {_HEAD_LIMIT} bytes") from None
-            version, _, rest = lines[0].partition(" ")
-            if not (version.startswith("HTTP/1.") and rest[:3].isascii() and rest[:3].isdigit()):
-                raise GarbledReply("the answer is not HTTP/1.1")
-            if int(rest[:3]) >= 200:  # 100 Continue and the like come before the real one
-                pairs = (line.partition(":") for line in lines[1:] if line)
-                return int(rest[:3]), {name.strip().lower(): value.strip() for name, _, value in pairs}
-
-    async def _exactly(self, length: str, max_bytes: int) -> bytes:
-        if not (length.isascii() and length.isdigit()):
-            raise GarbledReply("Content-Length is not a number")
-        if int(length) > max_bytes:
-            raise ReplyTooLong(f"{int(length)} bytes")
-        return await self.reader.readexactly(int(length))
-
-    async def _chunks(self, max_bytes: int) -> bytes:
-        body = bytearray()
-        while True:
-            try:
-                size = int((await self.reader.readuntil(b"\r\n")).partition(b";")[0], 16)
-            except (ValueError, asyncio.LimitOverrunError):
-                raise GarbledReply("a chunk without a size") from None
-            if size < 0 or len(body) + size > max_bytes:
-                raise ReplyTooLong(f"over {max_bytes} bytes")
-            if size == 0:
-                while await self.reader.readuntil(b"\r\n") != b"\r\n":
-                    pass  # trailers
-                return bytes(body)
-            body += (await self.reader.readexactly(size + 2))[:-2]
+            self._answered.set_exception(error or EOFError("the connection was closed"))
 
 
-async def _until_end(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    while piece := await reader.read(_HEAD_LIMIT):
-        yield piece
+class _Reply:
+    """One reply as it comes in. The methods named on_... are httptools'."""
 
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+        self._read = 0
+        self._headed = self._whole = False
+        self._refusal: ReplyTooLong | GarbledReply | None = None
+        self.keeps_alive = False
 
-async def read_capped(pieces: AsyncIterator[bytes], max_bytes: int) -> bytes:
-    """The pieces in one. Raises ReplyTooLong as soon as they are more than so many bytes."""
-    body = bytearray()
-    async for piece in pieces:
-        body += piece
-        if len(body) > max_bytes:
-            raise ReplyTooLong(f"over {max_bytes} bytes")
-    return bytes(body)
+    @property
+    def begun(self) -> bool:
+        """Whether anything came."""
+        return self._read > 0
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the head came without a length, so that the end of the connection is the body's end."""
+        framed = "content-length" in self._headers or "transfer-encoding" in self._headers
+        return self._headed and not framed
+
+    def feed(self, data: bytes) -> bool:
+        """Take in more bytes; whether the reply is whole. Raises ReplyTooLong, GarbledReply."""
+        self._read += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self._refusal is None:
+                raise GarbledReply(f"the answer is not HTTP/1.1 ({error})") from None
+        if self._refusal is not None:
+            raise self._refusal
+        if not self._headed and self._read > _HEAD_LIMIT:
+            raise GarbledReply(f"a header of more than {_HEAD_LIMIT} bytes")
+        return self._whole
+
+    def answer(self) -> Answer:
+        """What came."""
+        return Answer(status=self._parser.get_status_code(), headers=self._headers, content=bytes(self._body))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+
+    def on_headers_complete(self) -> None:
+        self._headed = True
+        try:
+            refuse_encoding(self._headers.get("content-encoding", ""))
+        except GarbledReply as refusal:
+            self._refusal = refusal
+        length = self._headers.get("content-length", "")
+        if length.isdigit() and int(length) > self._max_bytes:
+            self._refusal = ReplyTooLong(f"{int(length)} bytes")
+
+    def on_body(self, piece: bytes) -> None:
+        self._body += piece
+        if len(self._body) > self._max_bytes:
+            self._refusal = ReplyTooLong(f"over {self._max_bytes} bytes")
+
+    def on_message_complete(self) -> None:
+        if self._parser.get_status_code() < 200:  # 100 Continue and the like come before the real one
+            self._headers, self._headed = {}, False
+            return
+        self._whole = True
+        self.keeps_alive = self._parser.should_keep_alive()
 
 
 def refuse_encoding(encoding: str) -> None:
