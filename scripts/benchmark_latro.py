@@ -54,9 +54,25 @@ def measure_rollout(cfg: DictConfig) -> tuple[list[dict], list[str]]:
     return rows, rollout_failures(cfg.size, rows)
 
 
+def measure_step(cfg: DictConfig) -> tuple[list[dict], list[str]]:
+    """Rows and failures of whole steps."""
+    from scripts.benchmark_step import step_failures, step_rows
+
+    rows = step_rows(
+        cfg.size,
+        rounds=cfg.rounds,
+        seed=cfg.seed,
+        model_path=cfg.model_path,
+        data_path=cfg.data_path,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    return rows, step_failures(cfg.size, rows)
+
+
 PARTS: dict[str, Callable[[DictConfig], tuple[list[dict], list[str]]]] = {
     "update": measure_update,
     "rollout": measure_rollout,
+    "step": measure_step,
 }
 """Parts of a step by name: each gives rows (with at least part, shape, scheme, cpu_seconds) and failures."""
 
@@ -87,8 +103,8 @@ def table(rows: Sequence[dict]) -> "Table":
             f"{row['cpu_seconds']:.2f}",
             f"{row['wall_seconds']:.2f}",
             f"{row['times_faster']:.2f}x",
-            f"{row['peak_mb']:.0f}",
-            f"{row['times_less_memory']:.1f}x",
+            "" if row["peak_mb"] is None else f"{row['peak_mb']:.0f}",
+            "" if row["peak_mb"] is None else f"{row['times_less_memory']:.1f}x",
             f"{row['flops'] / 1e12:.3f}",
             f"{row['of_matmul_ceiling']:.0%}",
             "" if distance is None else f"{distance:.1e}",
@@ -114,7 +130,9 @@ def plot(rows: Sequence[dict], picture: Path) -> None:
             ("times_faster", -0.2, "CPU time"),
             ("times_less_memory", 0.2, "peak memory"),
         ):
-            axis.barh([p + offset for p in places], [1 / row[key] for row in mine], height=0.38, label=legend)
+            if mine[0][key] is not None:
+                shares = [1 / row[key] for row in mine]
+                axis.barh([p + offset for p in places], shares, height=0.38, label=legend)
         axis.set_yticks(places, [row["scheme"] for row in mine])
         axis.invert_yaxis()
         axis.set(title=shape, xlabel="share of the published scheme's")

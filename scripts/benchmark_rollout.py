@@ -14,6 +14,7 @@ from latro.models import ModelConfig, load_policy
 from latro.pretraining import TinyLlamaShape, byte_tokenizer, tiny_llama
 from latro.sampling import SamplingConfig, cut, sample_rationales
 from latro.tasks.gsm8k import Gsm8k
+from latro.types import Example
 from scripts.measuring import Spent, matmul_rate, peak_of, spent
 from scripts.published_rollout import published_rollout
 
@@ -54,7 +55,9 @@ class Bench:
 
     model: Any
     encoder: Encoder
+    examples: Sequence[Example]
     prompts: Sequence[Sequence[int]]
+    """The examples' prompts as ids."""
     markers: Sequence[str]
 
 
@@ -84,8 +87,12 @@ def small_bench(size: RolloutSize) -> Bench:
         pad_token_id=tokenizer.pad_token_id,
     )
     model = tiny_llama(TinyLlamaShape(width=64, mlp_width=128, layers=2, context=256), tokenizer, 0)
-    prompts = [encoder.prompt_ids(f"What is {7 * n} plus {n}?") for n in range(size.prompts)]
-    return Bench(model=model.eval(), encoder=encoder, prompts=prompts, markers=("The answer is",))
+    questions = [f"What is {7 * n} plus {n}?" for n in range(size.prompts)]
+    examples = [
+        Example(id=str(n), question=text, prompt=text, answer=f"The answer is {8 * n}", gold=str(8 * n))
+        for n, text in enumerate(questions)
+    ]
+    return bench_of(model, encoder, examples, ("The answer is",))
 
 
 def full_bench(size: RolloutSize, model_path: str | None, data_path: str | None) -> Bench:
@@ -101,8 +108,13 @@ def full_bench(size: RolloutSize, model_path: str | None, data_path: str | None)
         end_of_answer_id=turns.end_of_answer_id,
         pad_token_id=turns.pad_token_id,
     )
-    prompts = [encoder.prompt_ids(example.prompt) for example in task.examples("train")[: size.prompts]]
-    return Bench(model=loaded.model.eval(), encoder=encoder, prompts=prompts, markers=task.answer_markers)
+    return bench_of(loaded.model, encoder, task.examples("train")[: size.prompts], task.answer_markers)
+
+
+def bench_of(model: Any, encoder: Encoder, examples: Sequence[Example], markers: Sequence[str]) -> Bench:
+    """A bench whose model does not drop out."""
+    prompts = [encoder.prompt_ids(example.prompt) for example in examples]
+    return Bench(model=model.eval(), encoder=encoder, examples=examples, prompts=prompts, markers=markers)
 
 
 def published(bench: Bench, size: RolloutSize, seed: int) -> Outcome:

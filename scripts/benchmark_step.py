@@ -1,0 +1,278 @@
+"""A whole step, three ways: drawing rationales, scoring them, gradient and optimizer, on the same prompts.
+
+`published` is the released code's rollout and update, in batches of its data loader's three prompts. `stock RLOO` is
+trl's own trainer; its reward costs nothing and it scores no answer, so it does less. `ours` is the trainer that
+`train_latro` runs. Each begins with a fresh optimizer and a rate of zero, so that every round meets the same policy.
+"""
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from latro.adapters import FrozenReference
+from latro.encoding import Rationale, join
+from latro.objective import ObjectiveConfig
+from latro.sampling import SamplingConfig, cut
+from latro.scored_tokens import ScoringConfig
+from latro.trainer import LatroTrainer
+from scripts.benchmark_rollout import Bench, RolloutSize, full_bench, small_bench
+from scripts.measuring import Spent, matmul_rate, spent
+from scripts.published_rollout import published_rollout
+from scripts.published_scheme import published_update
+from scripts.training import quiet_libraries
+
+KL_WEIGHT = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSize:
+    """What a step learns from, and by how much ours must be ahead."""
+
+    rollout: RolloutSize
+    """Its prompts are those of a step, whoever takes it."""
+    prompts_scored: int
+    """Of ours, in one backward pass."""
+    least_published: float
+    """The published scheme's time must be at least this many times ours."""
+    least_stock: float
+    """The same of trl's."""
+
+
+SIZES = {
+    "small": StepSize(
+        rollout=RolloutSize(
+            name="tiny Llama, 12 prompts, K=8, up to 48 tokens",
+            prompts=12, K=8, max_tokens=48, slots=96, published_prompts=3, least_tokens=0, least_finished=0,
+        ),
+        prompts_scored=4, least_published=1.5, least_stock=1.0,
+    ),
+    "full": StepSize(
+        rollout=RolloutSize(
+            name="SmolLM2-135M on GSM8K, 6 prompts, K=8, up to 300 tokens",
+            prompts=6, K=8, max_tokens=300, slots=48, published_prompts=3, least_tokens=0, least_finished=0,
+        ),
+        prompts_scored=1, least_published=4.0, least_stock=1.5,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTaken:
+    """One step of a scheme."""
+
+    taken: Spent
+    tokens: int
+    """Of the continuations, all rows together."""
+
+
+def published_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
+    """Rollout and update of each batch of prompts, then the optimizer."""
+    model, reference = bench.model, frozen_copy(bench.model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+    shape, tokens = size.rollout, 0
+
+    def step() -> None:
+        nonlocal tokens
+        for first in range(0, shape.prompts, shape.published_prompts):
+            prompts = bench.prompts[first : min(first + shape.published_prompts, shape.prompts)]
+            answers = [
+                bench.encoder.answer_ids(e.answer) for e in bench.examples[first : first + len(prompts)]
+            ]
+            outputs = published_rollout(
+                model, bench.encoder, prompts, shape.K, shape.max_tokens, seed + first
+            )
+            tokens += sum(map(len, outputs))
+            rationales = [some(cut(bench.encoder, output, bench.markers)) for output in outputs]
+            batch = join(prompts, rationales, answers, bench.encoder.pad_token_id)
+            published_update(model, reference, batch, kl_weight=KL_WEIGHT, answer_weight=1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    taken = spent(step)
+    return StepTaken(taken=taken, tokens=tokens)
+
+
+def some(rationale: Rationale) -> Rationale:
+    """At least one token: the published scheme's masks know no empty rationale."""
+    return rationale if rationale.ids else replace(rationale, ids=rationale.ending[:1], ending=())
+
+
+def our_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
+    """One step of the trainer, with the prompt run once for its rationales."""
+    shape = size.rollout
+    tokens: list[int] = []
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = LatroTrainer(
+            model=bench.model,
+            reference=FrozenReference(frozen_copy(bench.model)),
+            encoder=bench.encoder,
+            examples=bench.examples[: shape.prompts],
+            args=arguments(
+                TrainingArguments, folder, seed, size.prompts_scored, shape.prompts // size.prompts_scored
+            ),
+            objective_config=ObjectiveConfig(kl_weight=KL_WEIGHT),
+            sampling=SamplingConfig(
+                rationales_per_prompt=shape.K, max_rationale_tokens=shape.max_tokens, batch_rows=shape.slots
+            ),
+            markers=bench.markers,
+            scoring=ScoringConfig(share_prompt=True),
+            on_samples=lambda samples: tokens.extend(sample.length for sample in samples),
+        )
+        taken = first_step(trainer)
+    return StepTaken(taken=taken, tokens=sum(tokens))
+
+
+def stock_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
+    """One step of trl's RLOOTrainer on the same prompts, one group of K a backward pass, without checkpointing."""
+    from datasets import Dataset
+    from trl import RLOOConfig, RLOOTrainer
+
+    shape = size.rollout
+    tokens: list[int] = []
+
+    def free_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
+        tokens.extend(map(len, completion_ids))
+        return [float(number % shape.K) for number in range(len(completion_ids))]
+
+    tokenizer = bench.encoder.tokenizer
+    prompts = [{"prompt": tokenizer.decode(ids)} for ids in bench.prompts[: shape.prompts]]
+    with tempfile.TemporaryDirectory() as folder:
+        bench.model.save_pretrained(folder)  # trl loads its reference from where the policy's config says
+        policy = type(bench.model).from_pretrained(folder)
+        trainer = RLOOTrainer(
+            model=policy,
+            reward_funcs=free_reward,
+            args=arguments(
+                RLOOConfig, folder, seed, shape.K, shape.prompts,
+                num_generations=shape.K, max_completion_length=shape.max_tokens, beta=KL_WEIGHT, temperature=1.0,
+                activation_checkpointing=False,
+            ),
+            train_dataset=Dataset.from_list(prompts),
+            processing_class=tokenizer,
+        )  # fmt: skip
+        taken = first_step(trainer)
+    return StepTaken(taken=taken, tokens=sum(tokens))
+
+
+SCHEMES: dict[str, Callable[[Bench, StepSize, int], StepTaken]] = {
+    "published": published_step,
+    "stock RLOO": stock_step,
+    "ours": our_step,
+}
+
+
+def frozen_copy(model: Any) -> Any:
+    """The reference."""
+    return copy.deepcopy(model).requires_grad_(False).eval()
+
+
+def arguments(kind: type, folder: str, seed: int, rows: int, passes: int, **more: Any) -> Any:
+    """One step of `passes` backward passes of `rows` dataset rows (or completions), with nothing besides."""
+    return kind(
+        output_dir=folder,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=passes,
+        max_steps=1,
+        learning_rate=0.0,
+        seed=seed,
+        use_cpu=True,
+        bf16=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        logging_steps=1,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        **more,
+    )
+
+
+def first_step(trainer: Trainer) -> Spent:
+    """What a training of one step takes."""
+    trainer.remove_callback(PrinterCallback)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # trl uses names that transformers has replaced
+        return spent(trainer.train)
+
+
+def step_rows(
+    size: str,
+    *,
+    rounds: int = 5,
+    seed: int = 0,
+    model_path: str | None = None,
+    data_path: str | None = None,
+    say: Callable[[str], None] = print,
+) -> list[dict]:
+    """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the published scheme."""
+    quiet_libraries()
+    shape = SIZES[size]
+    bench = (
+        small_bench(shape.rollout) if size == "small" else full_bench(shape.rollout, model_path, data_path)
+    )
+    few = replace(shape, rollout=replace(shape.rollout, prompts=shape.prompts_scored, K=2, max_tokens=2))
+    for scheme in SCHEMES.values():  # what is imported and allocated once is no scheme's cost
+        scheme(bench, few, seed)
+    steps: dict[str, list[StepTaken]] = {name: [] for name in SCHEMES}
+    for number in range(rounds):
+        for name, scheme in SCHEMES.items():
+            steps[name].append(scheme(bench, shape, seed + number))
+            say(f"{shape.rollout.name}, {name}: {steps[name][-1]}")
+    ceiling = matmul_rate()
+    rows = [row(shape, name, steps[name], bench, ceiling) for name in SCHEMES]
+    for each in rows:
+        each["times_faster"] = rows[0]["cpu_seconds"] / each["cpu_seconds"]
+        each["times_less_memory"] = None
+    return rows
+
+
+def row(size: StepSize, scheme: str, steps: Sequence[StepTaken], bench: Bench, ceiling: float) -> dict:
+    """Medians over the rounds."""
+    cpu = median(step.taken.cpu for step in steps)
+    work = flops(size, scheme, bench, median(step.tokens for step in steps))
+    return {
+        "part": "step",
+        "shape": size.rollout.name,
+        "scheme": scheme,
+        "cpu_seconds": cpu,
+        "wall_seconds": median(step.taken.wall for step in steps),
+        "every_cpu_seconds": [step.taken.cpu for step in steps],
+        "tokens": median(step.tokens for step in steps),
+        "peak_mb": None,  # that of its largest part, which is measured by itself
+        "flops": work,
+        "of_matmul_ceiling": work / cpu / ceiling,
+        "gradient_distance": None,
+    }
+
+
+def flops(size: StepSize, scheme: str, bench: Bench, tokens: float) -> float:
+    """Multiply-adds times two of the weights; attention and answers left out. A backward pass is two forwards.
+
+    tokens: of the continuations.
+    """
+    K = size.rollout.K
+    prompts = sum(map(len, bench.prompts[: size.rollout.prompts]))
+    passes = {"published": 3 + 2 * 3, "stock RLOO": 2 + 3, "ours": 1 + 3}[scheme]  # reference, policy
+    read = (
+        prompts if scheme == "ours" else prompts * K
+    )  # a prompt is read once, or with each of its rationales
+    return 2.0 * bench.model.num_parameters() * (read + tokens + passes * (read + tokens))
+
+
+def step_failures(size: str, rows: Sequence[dict]) -> list[str]:
+    """One line for each bar that is missed."""
+    shape = SIZES[size]
+    by_scheme = {row["scheme"]: row["cpu_seconds"] for row in rows}
+    ahead = {name: by_scheme[name] / by_scheme["ours"] for name in ("published", "stock RLOO")}
+    return [
+        f"{shape.rollout.name}: {name!r} takes {ahead[name]:.2f} times as long as our step, not {least}"
+        for name, least in (("published", shape.least_published), ("stock RLOO", shape.least_stock))
+        if not ahead[name] >= least
+    ]
