@@ -37,8 +37,8 @@ format: $(VENV)/installed
 	$(RUN) -m ruff check --fix . ; $(RUN) -m ruff format .
 
 docs: $(VENV)/installed
-	$(RUN) -m mkdocs build --strict --quiet
-	@echo 'the documentation is in site/index.html'
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo 'the documentation is in site/index.html; its search needs a server: python -m http.server -d site'
 
 clean:
 	rm -rf $(VENV) site runs multirun outputs .pytest_cache .mypy_cache .ruff_cache

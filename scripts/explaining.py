@@ -16,7 +16,7 @@ from scripts.nearest import CONF
 
 
 def asked_for(arguments: Sequence[str]) -> bool:
-    """Whether a command line asks for help and nothing that only Hydra's own help knows, such as another config folder."""
+    """Whether a command line asks for help, and not for what only Hydra's own knows, such as another config folder."""
     flags = [argument for argument in arguments if argument.startswith("-")]
     return bool(flags) and set(flags) <= {"-h", "--help"}
 

@@ -16,7 +16,8 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def mathml(tex: str, *, block: bool) -> str:
-    """One equation: in its line, or in a line of its own."""
+    """One equation: in its line, or in a line of its own, which a narrow page can scroll."""
     from latex2mathml.converter import convert
 
-    return str(convert(tex.strip(), display="block" if block else "inline"))
+    found = str(convert(tex.strip(), display="block" if block else "inline"))
+    return f'<div class="equation">{found}</div>' if block else found

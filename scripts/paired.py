@@ -106,7 +106,11 @@ class Crossed:
             return 1.0
         if self.half_width(least) <= abs(value):
             return least
-        return float(scipy.optimize.brentq(lambda alpha: self.half_width(alpha) - abs(value), least, 1 - least, xtol=1e-14))
+        return float(
+            scipy.optimize.brentq(
+                lambda alpha: self.half_width(alpha) - abs(value), least, 1 - least, xtol=1e-14
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,9 @@ def shares(
     """A row for each number of devices: each with the work of one process, or sharing a step of `prompts`."""
     for number in devices:
         if not isinstance(number, int) or number < 1:
-            raise InputError(f"devices={list(devices)}: give whole numbers of at least 1, as devices=[1,8,64]")
+            raise InputError(
+                f"devices={list(devices)}: give whole numbers of at least 1, as devices=[1,8,64]"
+            )
     return [
         share(
             model,
@@ -72,6 +74,6 @@ def show_devices(
             table.add_row(*cells(row))
         console.print(table)
     console.print(
-        f"Arithmetic, not a measurement: {links.node} devices a node, {links.inside / 1e9:.0f} GB/s into a device within "
-        f"it, {links.between / 1e9:.0f} GB/s into a node."
+        f"Arithmetic, not a measurement: {links.node} devices a node, {links.inside / 1e9:.0f} GB/s into a device"
+        f" within it, {links.between / 1e9:.0f} GB/s into a node."
     )

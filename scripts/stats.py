@@ -1,4 +1,4 @@
-"""Intervals of means over examples. The distributions are scipy's, which loads its parts when they are first asked for."""
+"""Intervals of means over examples. The distributions are scipy's, which loads them when they are first asked for."""
 
 import math
 from collections.abc import Sequence

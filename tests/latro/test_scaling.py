@@ -8,9 +8,7 @@ from latro.errors import InputError
 from latro.planning import Hardware, ModelSizes, Work, memory_parts
 from latro.scaling import Links, gather_seconds, gathers, peak, same_batch, share
 
-MODEL = ModelSizes(
-    hidden=8, layers=2, intermediate=16, query=8, key=4, heads=2, vocabulary=100, tied=True
-)
+MODEL = ModelSizes(hidden=8, layers=2, intermediate=16, query=8, key=4, heads=2, vocabulary=100, tied=True)
 WEIGHTS = 2 * (8 * (16 + 8) + 3 * 8 * 16 + 16) + 8 + 800
 WORK = Work(
     prompts=1, micro_batches=3, K=4, prompt=5, rationale=10, answer=2, weight_bytes=2, reference_bytes=2, batch_rows=8
@@ -35,7 +33,9 @@ def test_a_gather_takes_the_longer_of_what_a_device_and_what_a_node_receives() -
         ("fsdp2", (3984 * 10 * 2, 3 * 3 * 3984)),  # two rounds of eight rows for twelve rationales
     ],
 )
-def test_bytes_gathered_are_the_weights_times_what_the_way_asks(sharding: str, moved: tuple[int, int]) -> None:
+def test_bytes_gathered_are_the_weights_times_what_the_way_asks(
+    sharding: str, moved: tuple[int, int]
+) -> None:
     assert gathers(MODEL, WORK, sharding) == moved
 
 
