@@ -119,7 +119,7 @@ def test_every_file_that_pages_name_is_there() -> None:
         named = re.findall(r"\]\(((?!http)[^)#]+)[^)]*\)", text)
         assert {name for name in named if not (path.parent / name).exists()} == set(), path
         for name in re.findall(
-            r"(?<![\w/.])(?:conf|latro|pract|scripts|tests)/[\w/]+\.(?:yaml|py|json)", text
+            r"(?<![\w/.])(?:conf|latro|pract|scripts|tests)/[\w/]+\.(?:yaml|py|json)\b", text
         ):
             assert (ROOT / name).exists(), f"{path.name}: {name}"
 
