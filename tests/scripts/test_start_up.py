@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(
     path.stem
     for path in (ROOT / "scripts").glob("*.py")
-    if '"__main__"' in path.read_text(encoding="utf-8") and path.stem != "loopback"  # which others start
+    if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+    and path.stem != "loopback"  # which others start
 )
 MOST = 1.5
 """Seconds of processor time; it takes about a third of them alone. torch would add two, transformers five."""
