@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow lint format docs clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -36,5 +36,9 @@ lint: $(VENV)/installed
 format: $(VENV)/installed
 	$(RUN) -m ruff check --fix . ; $(RUN) -m ruff format .
 
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo 'the documentation is in site/index.html; its search needs a server: python -m http.server -d site'
+
 clean:
-	rm -rf $(VENV) runs multirun outputs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site runs multirun outputs .pytest_cache .mypy_cache .ruff_cache

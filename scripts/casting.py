@@ -7,21 +7,23 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from pract.agent import AgentConfig
 from pract.budget import Budget
-from pract.envs.base import Environment, EnvironmentFactory
 from pract.errors import InputError
 from pract.llm.base import Chat, HasCheck
 from pract.records import from_json
 from pract.types import Principles
-from pract.wiring import Roles
+
+if TYPE_CHECKING:  # they bring JSON schemas and all agents, which a sweep of trainings can do without
+    from pract.agent import AgentConfig
+    from pract.envs.base import Environment, EnvironmentFactory
+    from pract.wiring import Roles
 
 T = TypeVar("T")
 
@@ -30,7 +32,7 @@ ROLES = ("llm", "reflector", "optimizer")
 BUNDLED = Path(__file__).parent.parent / "conf" / "hand_written"
 
 
-def environment_factory(cfg: DictConfig) -> EnvironmentFactory:
+def environment_factory(cfg: DictConfig) -> "EnvironmentFactory":
     """Makes one more environment each time it is called, on whatever thread. One is made, and closed, at once.
 
     Raises InputError for data that are missing or broken.
@@ -39,7 +41,7 @@ def environment_factory(cfg: DictConfig) -> EnvironmentFactory:
     if not isinstance(settings, dict) or "_target_" not in settings:
         raise InputError("env names no _target_: give the import path of an environment's class")
 
-    def make() -> Environment:
+    def make() -> "Environment":
         environment: Environment = instantiate(settings, _convert_="all")
         return environment
 
@@ -47,7 +49,7 @@ def environment_factory(cfg: DictConfig) -> EnvironmentFactory:
     return make
 
 
-def build_agent(cfg: DictConfig) -> AgentConfig:
+def build_agent(cfg: DictConfig) -> "AgentConfig":
     """The agent's settings."""
     config: AgentConfig = instantiate(cfg.agent, _convert_="all")
     return config
@@ -66,12 +68,14 @@ def build_budget(cfg: DictConfig) -> Budget:
 
 
 @asynccontextmanager
-async def open_roles(cfg: DictConfig, agents: Sequence[AgentConfig]) -> AsyncIterator[Roles]:
+async def open_roles(cfg: DictConfig, agents: "Sequence[AgentConfig]") -> "AsyncIterator[Roles]":
     """The chat models, one object for all roles of equal settings, asked at the door whether they will work."""
     settings: dict[str, Any] = {}
     for role in ROLES:
         own = OmegaConf.select(cfg, role)
         settings[role] = settings["llm"] if own is None else OmegaConf.to_container(own, resolve=True)
+    from pract.wiring import Roles
+
     chats: list[tuple[Any, Chat]] = []
     cast: dict[str, Chat] = {}
     try:
@@ -87,7 +91,7 @@ async def open_roles(cfg: DictConfig, agents: Sequence[AgentConfig]) -> AsyncIte
         await asyncio.gather(*(chat.close() for _, chat in chats))
 
 
-async def _check(cast: Mapping[str, Chat], agents: Sequence[AgentConfig]) -> None:
+async def _check(cast: Mapping[str, Chat], agents: "Sequence[AgentConfig]") -> None:
     """Ask each model once. Raises InputError for one that cannot do what its role takes."""
     asked: list[Chat] = []
     for role, chat in cast.items():

@@ -115,15 +115,20 @@ def compare(arguments: Sequence[str], metrics: Sequence[str], out: Path | None) 
         print(f"written: {out}/comparison.html, .csv, .tex and flips.csv")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Compare what the command line names; the exit status."""
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """What a command line says. Exits for one that cannot be read."""
     parser = argparse.ArgumentParser(
         prog="compare_runs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", metavar="RUN")
     parser.add_argument("--metric", action="append", default=[], metavar="NAME")
     parser.add_argument("--out", type=Path, metavar="FOLDER")
-    given = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compare what the command line names; the exit status."""
+    given = read_arguments(arguments)
     try:
         compare(given.runs, given.metric, given.out)
     except InputError as error:

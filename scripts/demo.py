@@ -29,6 +29,9 @@ STAGES = (
 
 def main() -> None:
     """Run the three stages, draw curves, print what changed."""
+    if len(sys.argv) > 1:  # it takes no settings, so whatever is said asks what it is
+        print(__doc__)
+        return
     started = time.perf_counter()
     shutil.rmtree(FOLDER, ignore_errors=True)
     lines = []

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from latro.errors import InputError as LatroInputError
 from pract.errors import InputError as PractInputError
+from scripts.explaining import asked_for, print_help
 from scripts.nearest import nearest_key
 
 INPUT_ERRORS = (LatroInputError, PractInputError)
@@ -35,6 +36,9 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed by Hydra
             os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+            if asked_for(sys.argv[1:]):
+                guard(print_help, config_name, config_name=config_name)
+                return
             guarded = functools.wraps(task)(functools.partial(guard, task, config_name=config_name))
             guard(
                 hydra.main(version_base="1.3", config_path="../conf", config_name=config_name)(guarded),
@@ -66,7 +70,7 @@ OmegaConf.register_new_resolver("variant", variant, replace=True)
 OmegaConf.register_new_resolver("where_bfloat16_is_fast", where_bfloat16_is_fast, replace=True)
 
 
-def guard(call: Callable[..., None], *arguments: DictConfig, config_name: str) -> None:
+def guard(call: Callable[..., None], *arguments: DictConfig | str, config_name: str) -> None:
     """Call, and turn what the user can mend into one line and an exit status."""
     try:
         call(*arguments)

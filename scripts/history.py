@@ -21,6 +21,9 @@ def write_history(folder: Path) -> Path:
 
 def main() -> None:
     """Write the page of the run folder on the command line."""
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(__doc__)
+        return
     if len(sys.argv) != 2:
         sys.exit("error: name one run folder: python -m scripts.history RUN")
     folder = Path(sys.argv[1])

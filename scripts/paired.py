@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its parts when they are first asked for, which keeps --help quick
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as scipy_stats
-from scipy.optimize import brentq
-from scipy.special import stdtrit
 
 from scripts.stats import Estimate
 
@@ -33,7 +31,7 @@ def sign_flip(
     unequal = differences[np.abs(differences) > SMALLEST]
     if not len(unequal):
         return 1.0
-    found = scipy_stats.permutation_test(
+    found = scipy.stats.permutation_test(
         (unequal,),
         np.sum,
         permutation_type="samples",
@@ -58,7 +56,7 @@ def bootstrap(
     n = len(differences)
     if n < 2:
         return Estimate(value=float(differences.mean()), stderr=math.nan, low=-math.inf, high=math.inf, n=n)
-    found = scipy_stats.bootstrap(
+    found = scipy.stats.bootstrap(
         (differences,),
         np.mean,
         confidence_level=level,
@@ -96,8 +94,8 @@ class Crossed:
         Each variance comes with Student's quantile of its own degrees of freedom. The rest is in both, and counted
         once; and the interval is never narrower than seeds alone make it.
         """
-        by_seeds = float(stdtrit(self.seeds_freedom, alpha / 2)) ** 2
-        by_items = float(stdtrit(self.items_freedom, alpha / 2)) ** 2 if self.items else 0.0
+        by_seeds = float(scipy.special.stdtrit(self.seeds_freedom, alpha / 2)) ** 2
+        by_items = float(scipy.special.stdtrit(self.items_freedom, alpha / 2)) ** 2 if self.items else 0.0
         whole = by_items * self.items + by_seeds * max(self.seeds - self.rest, 0.0)
         return math.sqrt(max(whole, by_seeds * self.seeds))
 
@@ -108,7 +106,11 @@ class Crossed:
             return 1.0
         if self.half_width(least) <= abs(value):
             return least
-        return float(brentq(lambda alpha: self.half_width(alpha) - abs(value), least, 1 - least, xtol=1e-14))
+        return float(
+            scipy.optimize.brentq(
+                lambda alpha: self.half_width(alpha) - abs(value), least, 1 - least, xtol=1e-14
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +173,7 @@ def minimum_detectable(
 
     It says what this comparison could have seen, for one test alone; a table of many can see less.
     """
-    distribution = scipy_stats.t(freedom) if math.isfinite(freedom) else scipy_stats.norm()
+    distribution = scipy.stats.t(freedom) if math.isfinite(freedom) else scipy.stats.norm()
     return float((distribution.ppf(1 - alpha / 2) + distribution.ppf(power)) * stderr)
 
 

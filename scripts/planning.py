@@ -40,6 +40,7 @@ from latro.types import Example
 from scripts.arguments import passes
 from scripts.building import build_task
 from scripts.checking import check_config
+from scripts.scaling import show_devices
 
 CHARACTERS = 4
 """Of a token, about: the plan reads no tokenizer."""
@@ -73,6 +74,8 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     seconds = time_parts(model, mean_work, hardware)
     steps = steps_of(cfg, instantiate(cfg.objective), sampling, examples)
     show(model, hardware, mean_work, max(lengths), memory, seconds, steps)
+    if cfg.devices:
+        show_devices(model, hardware, mean_work, max(lengths), list(cfg.devices), str(cfg.sharding))
     return {"memory": memory, "seconds": seconds, "steps": steps, "hardware": hardware.name}
 
 

@@ -39,7 +39,8 @@ PACKAGES = (
     "hydra-core",
     "numpy",
 )
-FREE_KEYS = ("output_dir", "resume", "overwrite", "logger", "show_samples", "push_to_hub", "plan", "hardware")
+PLAN_KEYS = ("plan", "hardware", "devices", "sharding")
+FREE_KEYS = ("output_dir", "resume", "overwrite", "logger", "show_samples", "push_to_hub", *PLAN_KEYS)
 """Keys that may differ when a run is taken up again."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says when there is no room left on the disk, or in the user's share of it."""

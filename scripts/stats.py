@@ -1,11 +1,11 @@
-"""Intervals of means over examples. The distributions are scipy's."""
+"""Intervals of means over examples. The distributions are scipy's, which loads them when they are first asked for."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy import stats
+import scipy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Estimate:
 
 def proportion(successes: int, n: int, level: float = 0.95) -> Estimate:
     """A share of n examples with Wilson's interval. The standard error is lm-eval's, with n - 1."""
-    interval = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
+    interval = scipy.stats.binomtest(successes, n).proportion_ci(level, method="wilson")
     share = successes / n
     stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else math.nan
     return Estimate(value=share, stderr=stderr, low=float(interval.low), high=float(interval.high), n=n)
@@ -37,7 +37,7 @@ def mean(values: Sequence[float], level: float = 0.95) -> Estimate:
     if n < 2:
         return Estimate(value=centre, stderr=math.nan, low=-math.inf, high=math.inf, n=n)
     stderr = stdev(values) / math.sqrt(n)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * stderr
+    half = float(scipy.stats.t.ppf((1 + level) / 2, n - 1)) * stderr
     return Estimate(value=centre, stderr=stderr, low=centre - half, high=centre + half, n=n)
 
 
@@ -54,7 +54,7 @@ def share_difference(won: int, lost: int, n: int, level: float = 0.95) -> Estima
     """
     value = (won - lost) / n
     up, down = (won + 1) / (n + 2), (lost + 1) / (n + 2)
-    half = float(stats.norm.ppf((1 + level) / 2)) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
+    half = float(scipy.stats.norm.ppf((1 + level) / 2)) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
     return Estimate(
         value=value,
         stderr=math.sqrt(max(0.0, (won + lost) / n - value**2) / n),
@@ -68,5 +68,5 @@ def mcnemar(after: Sequence[bool], before: Sequence[bool]) -> tuple[int, int, fl
     """Examples won, examples lost, and the exact two-sided p-value of McNemar's test."""
     won = sum(a and not b for a, b in zip(after, before, strict=True))
     lost = sum(b and not a for a, b in zip(after, before, strict=True))
-    p = float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    p = float(scipy.stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
     return won, lost, p

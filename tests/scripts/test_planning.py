@@ -57,6 +57,19 @@ def test_epochs_of_samples_are_a_kth_of_a_pass(folder: Path) -> None:
     assert plan(composed(*common, "objective.preset=official_code"))["steps"] == 4
 
 
+def test_the_plan_goes_on_to_more_devices(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ("task=running_sums", "model=base", f"model.path={folder}", "hardware=T4", "limit=24")
+    plan(composed(*common, "devices=[1,8]", "sharding=fsdp2"))
+    said = capsys.readouterr().out
+    assert "T4, fsdp2; each its own prompts: the batch grows" in said
+    assert "T4, fsdp2; 24 prompts a step for all" in said
+    assert "Arithmetic, not a measurement" in said
+    with pytest.raises(InputError, match=r"devices=\[0\]: give whole numbers of at least 1"):
+        plan(composed(*common, "devices=[0]"))
+    with pytest.raises(InputError, match="sharding='zero2': choose one of none, zero3, fsdp2"):
+        plan(composed(*common, "devices=[2]", "sharding=zero2"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
