@@ -100,6 +100,7 @@ def _table(group: Sequence[Contrast]) -> str:
             "tested by",
         ),
         rows,
+        words=1,
     )
 
 

@@ -46,7 +46,8 @@ def interval_chart(entries: Sequence[Entry], unit: str, *, share: bool = False) 
             f'<line x1="{place(found.low):.1f}" x2="{place(found.high):.1f}" y1={y} y2={y} />'
             f'<circle cx="{place(found.value):.1f}" cy={y} r=6 /></g>'
         )
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role=img aria-label="{escape(unit)}">{"".join(marks)}</svg>'
+    head = f'<svg class=forest viewBox="0 0 {WIDTH} {height}" role=img aria-label="{escape(unit)}">'
+    return f"{head}{''.join(marks)}</svg>"
 
 
 def _limit(entries: Sequence[Entry]) -> float:

@@ -92,7 +92,7 @@ def _figures(runs: Sequence[Training]) -> list[tuple[str, str]]:
             found.append(("log π(answer) at the best", f"{number(sum(known) / len(known))} nats"))
     best_steps = [str(run.best_step) for run in runs if run.best_step is not None]
     if best_steps:
-        found.append(("best checkpoint", f"step {' '.join(best_steps)}"))
+        found.append(("best checkpoint", f"step {', '.join(best_steps)}"))
     found.append(("steps", " ".join(dict.fromkeys(str(run.last_step) for run in runs))))
     found.append(("time in steps", duration(sum(run.seconds for run in runs))))
     found.append(("health warnings", str(sum(len(run.health) for run in runs))))
@@ -190,7 +190,11 @@ def estimate_cell(estimate: stats.Estimate) -> str:
     """A value with its interval below it."""
     if estimate.n < 2:
         return number(estimate.value, 3)
-    bounds = f"[{number(estimate.low, 3)}, {number(estimate.high, 3)}]"
+    bounds = (
+        f"[{number(estimate.low, 3)}, {number(estimate.high, 3)}]"
+        if estimate.low < estimate.high
+        else "all alike"
+    )
     return f"{number(estimate.value, 3)}<br><small>{bounds}</small>"
 
 

@@ -60,23 +60,8 @@ def browser() -> Iterator[Any]:
 def test_a_page_is_clicked_through_without_error_request_or_overflow(
     name: str, folder: Path, browser: Any
 ) -> None:
-    address = (folder / f"{name}.html").as_uri()
-    page = browser.new_page()
-    page.set_default_timeout(300_000)
-    trouble: list[str] = []
-    page.on("console", lambda message: trouble.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-    page.on(
-        "request",
-        lambda request: (
-            None
-            if request.url.split("#")[0] == address or request.url.startswith("data:")
-            else trouble.append(f"request: {request.url}")
-        ),
-    )
-    page.goto(address)
-    clicked = click_through(page)
-    assert clicked > 0
+    page, trouble = opened(browser, folder / f"{name}.html")
+    assert click_through(page) > 0
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         for width in WIDTHS:
@@ -96,6 +81,22 @@ CLIPPED = """() => [...document.querySelectorAll("svg text")].filter(text => {
   return inner.width && (beside || inner.bottom > outer.bottom + 1);
 }).map(text => text.textContent)"""
 """Words of a chart that reach beyond its edge."""
+
+
+def opened(browser: Any, path: Path, **settings: Any) -> tuple[Any, list[str]]:
+    """A page, and what it says or asks for: a list that grows."""
+    page, trouble, address = browser.new_page(**settings), [], path.as_uri()
+
+    def asked(request: Any) -> None:
+        if request.url.split("#")[0] != address and not request.url.startswith("data:"):
+            trouble.append(f"request: {request.url}")
+
+    page.set_default_timeout(300_000)
+    page.on("console", lambda message: trouble.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
+    page.on("request", asked)
+    page.goto(address)
+    return page, trouble
 
 
 def click_through(page: Any) -> int:
@@ -133,10 +134,23 @@ def click_through(page: Any) -> int:
 
 
 def test_a_link_to_a_hidden_part_brings_it_to_light(folder: Path, browser: Any) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 900})
-    page.set_default_timeout(300_000)
-    page.goto((folder / "training/report.html").as_uri() + "#ask-1")
+    page, trouble = opened(browser, folder / "training/report.html", viewport={"width": 390, "height": 900})
+    page.evaluate("location.hash = '#ask-1'")
     assert page.locator("#ask-1").is_visible()
     assert page.locator("select#ask").input_value() == "ask-1"
     assert not page.locator("#ask-0").is_visible()
+    assert trouble == []
+    page.close()
+
+
+def test_what_these_tests_look_for_would_be_found(tmp_path: Path, browser: Any) -> None:
+    wide = '<div style="width: 2000px">wide</div>'
+    clipped = '<svg viewBox="0 0 100 20" width=100><text x=95 y=15>cut off</text></svg>'
+    outside = '<iframe src="other.html"></iframe><script>console.log("said"); nothing.here()</script>'
+    (tmp_path / "bad.html").write_text(f"<!doctype html><title>bad</title>{wide}{clipped}{outside}")
+    page, trouble = opened(browser, tmp_path / "bad.html", viewport={"width": 390, "height": 900})
+    page.wait_for_timeout(100)
+    assert page.evaluate("document.scrollingElement.scrollWidth") > 390
+    assert page.evaluate(CLIPPED) == ["cut off"]
+    assert {found.split(":")[0] for found in trouble} == {"request", "console", "error"}
     page.close()

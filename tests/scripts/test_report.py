@@ -112,7 +112,7 @@ def test_an_unfinished_training_is_shown_as_what_it_is(tmp_path: Path) -> None:
         ("config.yaml", "config.yaml: damaged or cut off"),
         ("metrics.jsonl", "metrics.jsonl, line 6: damaged or cut off"),
         ("samples.jsonl", "samples.jsonl ends at step 4 of 8: damaged or cut off"),
-        ("validation.jsonl", "validation.jsonl, line 4: damaged or cut off"),
+        ("validation.jsonl", "validation.jsonl holds 1 rows, and results.json tells of 2"),
         ("results.json", "results.json: damaged or cut off"),
     ],
 )
