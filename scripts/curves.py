@@ -172,9 +172,7 @@ def _lines(
     averaged: bool = True,
 ) -> tuple[Curve, ...]:
     """A noisy quantity of every step: its moving average, with a single run's raw values or the seeds' range."""
-    series = [
-        {row["step"]: float(found) for row in run.steps if (found := value(row)) is not None} for run in runs
-    ]
+    series = [_series(run.steps, value) for run in runs]
     window = averaged_over(runs) if averaged else 1
     smooth = [_moving(found, window) for found in series]
     curve = Curve(label=label, points=_thinned(_across(smooth)))
@@ -200,11 +198,14 @@ def _moving(series: Mapping[int, float], window: int) -> dict[int, float]:
     return found
 
 
+def _series(rows: Sequence[Row], value: Callable[[Row], float | None]) -> dict[int, float]:
+    """A quantity by step; what a diverged run computed of it, infinite or no number, is left out."""
+    found = ((row["step"], value(row)) for row in rows)
+    return {step: float(at) for step, at in found if at is not None and math.isfinite(at)}
+
+
 def _evaluated(runs: Sequence[Training], label: str, value: Callable[[Row], float | None]) -> Curve:
-    series = [
-        {row["step"]: float(found) for row in run.evaluations if (found := value(row)) is not None}
-        for run in runs
-    ]
+    series = [_series(run.evaluations, value) for run in runs]
     return Curve(label=label, points=_across(series), dots=True)
 
 
@@ -220,7 +221,14 @@ def _measured(
     runs: Sequence[Training], label: str, estimate: Callable[[Training, int], stats.Estimate | None]
 ) -> Curve:
     """Of one run the intervals over examples; of several the range of their means."""
-    found = [{step: at for step in run.evaluated if (at := estimate(run, step)) is not None} for run in runs]
+    found = [
+        {
+            step: at
+            for step in run.evaluated
+            if (at := estimate(run, step)) is not None and math.isfinite(at.value)
+        }
+        for run in runs
+    ]
     if len(runs) > 1:
         means = [{step: at.value for step, at in each.items()} for each in found]
         return Curve(label=label, points=_across(means), dots=True)

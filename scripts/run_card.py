@@ -71,7 +71,9 @@ def _evaluation(folder: Path, outcome: Row) -> Parts:
     }
     results = f"## Results ({counts['effective']} examples)\n\n"
     results += results_table(outcome["results"][task], outcome["intervals_95"][task])
-    summary = "A model's outputs on held-out questions, as each grader reads them. Nothing was chosen here."
+    summary = (
+        "A model's outputs on questions of one split, as each grader reads them. Nothing was chosen here."
+    )
     return summary, rows, results, _evaluation_limits(folder, outcome, task)
 
 
@@ -124,7 +126,7 @@ def _arm_table(outcome: Row) -> str:
     name = next(iter(outcome["versions"]))
     row, intervals = outcome["results"][name], outcome["intervals_95"][name]
     lines = ["| arm | metric | value | 95% interval | episodes | left out |", "|---|---|---|---|---|---|"]
-    for arm, counts in outcome["n-samples"][name].items():
+    for arm, counts in _arms_of(outcome).items():
         n = counts["effective"]
         for metric in ("score", "success", "progress"):
             key = f"{metric},{arm}"
@@ -155,13 +157,12 @@ def _arms(folder: Path, outcome: Row) -> Parts:
     rows = _played(outcome) | {"attempts": f"{config['attempts']} at each task"}
     for arm, cost in outcome["cost_by_arm"].items():
         rows[f"cost of {arm}"] = _spent(cost)
-    summary = "Agents on the same held-out tasks, paired. Nothing was chosen here."
+    summary = "Agents on the same tasks of one split, paired. Nothing was chosen here."
     return summary, rows, f"## Results\n\n{_arm_table(outcome)}{_paired(outcome)}", _agent_limits(outcome)
 
 
 def _agent_limits(outcome: Row) -> Iterator[str]:
-    name = next(iter(outcome["versions"]))
-    counts = outcome["n-samples"][name]
+    counts = _arms_of(outcome)
     most = max((each["effective"] for each in counts.values()), default=0)
     if most:
         yield f"One run of {most} episodes an arm: the intervals are over tasks, and say nothing of other seeds."
@@ -178,22 +179,23 @@ def _agent_limits(outcome: Row) -> Iterator[str]:
 
 
 def _learning(folder: Path, outcome: Row) -> Parts:
-    config = outcome["config"]
-    rpo, decisions = config["rpo"], [str(row["rpo/decision"]) for row in table(folder, "metrics")]
-    gate = "no gate: every candidate was taken" if rpo["acceptance"] == "off" else f"gate {rpo['acceptance']}"
+    rpo = outcome["config"]["rpo"]
+    decisions = [str(row["rpo/decision"]) for row in table(folder, "metrics")]
+    gated = rpo["acceptance"] != "off"
     rows = _played(outcome) | {
         "method": f"{'Reward' if rpo['reflection'] == 'reward' else 'Self'}-RPO, {rpo['schedule']}",
-        "chosen": f"the best principles, by {rpo['measure']} on {outcome['split']}; {gate}",
+        "chosen": f"the best principles, by {rpo['measure']} on {outcome['split']}; gate {rpo['acceptance']}"
+        if gated
+        else "nothing: there is no gate, every candidate was taken",
         "rounds": f"{len(decisions)}: "
-        + ", ".join(f"{decisions.count(d)} {d}" for d in dict.fromkeys(decisions)),
-        "best version": str(outcome["best_version"]),
+        + ", ".join(f"{decisions.count(each)} {each}" for each in dict.fromkeys(decisions)),
+        "version": str(outcome["best_version"]),
     }
     best = (read_json(folder / "principles.json") or {}).get("best", {}).get("texts", {})
     texts = "\n".join(f"- **{name}**: {' '.join(text.split())}" for name, text in best.items() if text)
-    results = (
-        f"## Validation (the best was chosen on it, so these figures flatter it)\n\n{_arm_table(outcome)}"
-        f"\n\n## The principles\n\n{texts or 'There are none.'}"
-    )
+    flattered = " (the best was chosen on it, so these figures flatter it)" if gated else ""
+    validated = _arm_table(outcome) if _arms_of(outcome) else "None was played."
+    results = f"## Validation{flattered}\n\n{validated}\n\n## The principles\n\n{texts or 'There are none.'}"
     return (
         "Principles learned by reflection; no weight was changed.",
         rows,
@@ -202,9 +204,14 @@ def _learning(folder: Path, outcome: Row) -> Parts:
     )
 
 
+def _arms_of(outcome: Row) -> Mapping[str, Mapping[str, int]]:
+    """The arms with their numbers of episodes."""
+    arms: Mapping[str, Mapping[str, int]] = outcome["n-samples"][next(iter(outcome["versions"]))]
+    return arms
+
+
 def _learning_limits(outcome: Row) -> Iterator[str]:
-    name = next(iter(outcome["versions"]))
-    if not outcome["n-samples"][name]:
+    if not _arms_of(outcome):
         yield "No validation was played: whether the principles help is not known; evaluate_pract tells."
     else:
         yield "The best was chosen among all that were tried, on the very tasks counted here; quote evaluate_pract."

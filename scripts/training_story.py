@@ -1,5 +1,6 @@
 """What a training's folder tells, finished or not: steps, evaluations, outputs, warnings, and some of its samples."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,9 +93,12 @@ class Training:
         return stats.proportion(sum(row["correct"][grader] for row in found), len(found))
 
     def log_answer(self, step: int, kind: str) -> stats.Estimate | None:
-        """Mean log π(answer) on validation, in nats, with the `own` rationale, with `none`, with an `other`."""
+        """Mean log π(answer) on validation, in nats, with the `own` rationale, with `none`, with an `other`.
+
+        None where it was not measured, or is not finite for an example.
+        """
         values = [row["log_answer"][kind] for row in self.validation[step] if kind in row["log_answer"]]
-        return stats.mean(values) if values else None
+        return stats.mean(values) if values and all(map(math.isfinite, values)) else None
 
 
 def read_training(folder: Path) -> Training:
@@ -109,9 +113,8 @@ def read_training(folder: Path) -> Training:
         told = outcome["n-samples"][task]["effective"]
         refuse_missing(folder / "validation.jsonl", len(validation[max(validation)]), told)
     steps = [row["step"] for row in metrics if not _of_evaluation(row)]
-    if outcome is not None:
-        every = max(1, int(config["trainer"].get("logging_steps") or 1))
-        _refuse_short(folder / "metrics.jsonl", steps, outcome["training"]["steps"] // every * every)
+    if outcome is not None and config["trainer"].get("logging_steps") == 1:
+        _refuse_short(folder / "metrics.jsonl", steps, outcome["training"]["steps"])
     return Training(
         folder=folder,
         config=config,

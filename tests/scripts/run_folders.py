@@ -40,7 +40,7 @@ def training(path: Path, seed: int = 0, steps: int = 8, finished: bool = True, *
     settings = {
         "name": "latro/try", "seed": seed, "max_steps": 8, "task": {"name": "sums"},
         "model": {"hub_id": "owner/small"},
-        "trainer": {"metric_for_best_model": "accuracy_greedy"}, "objective": {"kl_weight": 0.05},
+        "trainer": {"metric_for_best_model": "accuracy_greedy", "logging_steps": 1}, "objective": {"kl_weight": 0.05},
     } | config  # fmt: skip
     (path / "config.yaml").write_text(json.dumps(settings))  # JSON is YAML
     (path / "environment.json").write_text(

@@ -103,6 +103,19 @@ def test_an_unfinished_training_is_shown_as_what_it_is(tmp_path: Path) -> None:
     assert "No step has been done yet." in text_of(begun / "report.html")
 
 
+def test_a_diverged_training_has_a_page_of_what_is_finite(tmp_path: Path) -> None:
+    folder = training(tmp_path / "run")
+    for name in ("metrics", "samples", "validation"):
+        path = folder / f"{name}.jsonl"
+        path.write_text(path.read_text().replace('"kl": 1.0', '"kl": NaN').replace("-1.0", "-Infinity"))
+    assert "NaN" in (folder / "metrics.jsonl").read_text()
+    assert "Infinity" in (folder / "validation.jsonl").read_text()
+    assert main([str(folder)]) == 0
+    pictures = re.findall(r"<svg .*?</svg>", (folder / "report.html").read_text(), flags=re.DOTALL)
+    assert len(pictures) == 7
+    assert not re.search(r'="[^"]*\b(nan|inf)\b', "".join(pictures))
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
