@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.curves import Curve, Panel, training_panels
+from scripts.line_chart import share_limit
 from scripts.training_story import Training, read_training
 
 COLUMNS = 3
@@ -46,7 +47,8 @@ def _draw(axis: Any, panel: Panel) -> None:
     if panel.line is not None:
         axis.axvline(panel.line, color="0.5", linewidth=1, linestyle="--")
     if panel.share:
-        axis.set_ylim(-0.03, 1.03)
+        top = share_limit(max(point.high or point.y for curve in panel.curves for point in curve.points))
+        axis.set_ylim(-0.03 * top, 1.03 * top)
     if panel.logarithmic and all(point.y > 0 for curve in panel.curves for point in curve.points):
         axis.set_yscale("log")
     axis.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.unit)

@@ -158,7 +158,7 @@ def _arms(folder: Path, outcome: Row, found: Sequence[Row]) -> list[Sheet]:
                 },
                 settings={"attempts": outcome["config"].get("attempts")},
                 measures=_scores(counted),
-                items={row["task"]: _shown(row) for row in mine if not row["attempt"]},
+                items={row["task"]: _shown(row) for row in sorted(mine, key=lambda row: -row["attempt"])},
                 left_out=len(mine) - len(counted),
             )
         )
