@@ -21,6 +21,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	OMP_NUM_THREADS=2 GGUF="$(GGUF)" $(RUN) -m scripts.demo
 
+# The pages are also tried out in a browser if there is one: apt-get install --no-install-recommends chromium
 test: $(VENV)/installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .

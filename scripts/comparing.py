@@ -18,6 +18,7 @@ from pract.errors import InputError
 from pract.evaluation import Outcome, error_counts, evaluate, outcome
 from pract.events import EventLog, begin_run
 from pract.principles import initial_principles
+from pract.prompts import call_text
 from pract.records import to_json
 from pract.rounds import stop_reason
 from pract.rpo import shuffled
@@ -37,6 +38,7 @@ from scripts.learning import BY_HAND, tell_estimate
 from scripts.outcomes import print_arms, results_json
 from scripts.progress import EpisodeBar
 from scripts.recording import LoggedRun
+from scripts.report import write_report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +222,7 @@ class _Comparison:
         finally:
             results = self._results(stopped)
             self.run.write_json("results", results)
+            write_report(self.run.folder)
             self.bar.close()
         console = Console()
         print_arms(f"{self.world.stamp['environment']} {self.cfg.split}", self.outcomes, console)
@@ -254,7 +257,8 @@ class _Comparison:
             async for episode in following:
                 found = outcome(episode, seed=cfg.seed)
                 self.run.append("episodes", [to_json(episode)])
-                self.run.append("outcomes", [{"arm": arm, **to_json(found)}])
+                shown = {"instruction": episode.instruction, "answer": final_answer(episode)}
+                self.run.append("outcomes", [{"arm": arm, **to_json(found), **shown}])
                 self.outcomes[arm].append(found)
                 episodes.append(episode)
         for action, patterns in error_counts(episodes, agent).items():
@@ -281,6 +285,12 @@ class _Comparison:
             for name, agent in self.agents.items()
         }
         return found
+
+
+def final_answer(episode: Episode) -> str:
+    """The last call that went to the environment, as the agent writes it; empty if there was none."""
+    calls = [step.action for step in episode.steps if step.action is not None and not step.inner]
+    return call_text(calls[-1]) if calls else ""
 
 
 def _chunks(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:

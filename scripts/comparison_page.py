@@ -1,28 +1,30 @@
 """`comparison.html`: differences with their intervals, the whole table, and the items that flipped, side by side."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from scripts.comparison_tables import note, p_text, spoken
 from scripts.contrasts import Contrast, Pair, Setting, by_setting
-from scripts.page import fill, section, table, tiles
+from scripts.interval_chart import Entry, interval_chart
+from scripts.page import cut, fill, number, section, table, tiles
 
 ITEMS_SHOWN = 60
 """Flipped items of a setting on the page; flips.csv has all."""
 TEXT_SHOWN = 1500
-WIDTH, ROW, SIDE = 640, 46, 20
 
 
 def comparison_page(settings: Sequence[Setting], found: Sequence[Contrast], title: str) -> str:
     """The whole page."""
+    return fill("comparison of runs", [_head(settings, found, title), *contrast_sections(settings, found)])
+
+
+def contrast_sections(settings: Sequence[Setting], found: Sequence[Contrast]) -> Iterator[str]:
+    """A section for each setting: picture, table, flipped items."""
     sides = {setting.label: setting for setting in settings}
-    parts = [_head(settings, found, title)]
-    for number, ((label, base), group) in enumerate(by_setting(found).items()):
+    for place, ((label, base), group) in enumerate(by_setting(found).items()):
         heading = f"{escape(label)} <small>against {escape(base)}</small>"
         body = _forests(group) + _table(group) + _flipped(sides[base], sides[label], group[0])
-        parts.append(section(f"setting-{number + 1}", heading, body))
-    return fill("comparison of runs", parts)
+        yield section(f"setting-{place + 1}", heading, body)
 
 
 def _head(settings: Sequence[Setting], found: Sequence[Contrast], title: str) -> str:
@@ -53,60 +55,30 @@ def _forests(group: Sequence[Contrast]) -> str:
 
 
 def _forest(group: Sequence[Contrast], unit: str) -> str:
-    """Differences as dots on their intervals, with zero marked; filled and coloured is what survives."""
-    ends = [
-        bound
-        for contrast in group
-        for bound in (contrast.difference.low, contrast.difference.high)
-        if math.isfinite(bound)
-    ]
-    reach = max([abs(end) for end in ends] + [abs(contrast.difference.value) for contrast in group]) or 1.0
-    step = _step(reach)
-    limit = math.ceil(reach / step - 1e-9) * step
-    height = ROW * len(group) + 44
-
-    def place(value: float) -> float:
-        return SIDE + (WIDTH - 2 * SIDE) * (min(max(value, -limit), limit) + limit) / (2 * limit)
-
-    marks = []
-    for tick in range(-round(limit / step), round(limit / step) + 1):
-        x = place(tick * step)
-        kind = "grid" if tick else "zero"
-        marks.append(f'<line class={kind} x1="{x:.1f}" x2="{x:.1f}" y1=4 y2="{height - 40}"/>')
-        if tick % 2 == round(limit / step) % 2 or limit / step <= 2:
-            label = "0" if not tick else f"{tick * step:+.3g}"
-            marks.append(f'<text x="{x:.1f}" y="{height - 22}" text-anchor=middle>{label}</text>')
-    marks.append(f'<text x="{WIDTH / 2}" y="{height - 3}" text-anchor=middle>{unit}</text>')
-    for number, contrast in enumerate(group):
-        gap, y = contrast.difference, ROW * number + 34
-        kind = ("up" if gap.value > 0 else "down") if contrast.survives else ""
-        marks.append(
-            f'<g class="gap {kind}"><title>{escape(contrast.measure)}: {escape(str(gap))}</title>'
-            f'<text x={SIDE} y="{y - 12}">{escape(spoken(contrast.measure))}</text>'
-            f'<line x1="{place(gap.low):.1f}" x2="{place(gap.high):.1f}" y1={y} y2={y} />'
-            f'<circle cx="{place(gap.value):.1f}" cy={y} r=6 /></g>'
+    """Differences with zero marked; filled and coloured is what survives."""
+    entries = [
+        Entry(
+            label=spoken(contrast.measure),
+            estimate=contrast.difference,
+            kind=("up" if contrast.difference.value > 0 else "down") if contrast.survives else "",
         )
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role=img aria-label="{escape(unit)}">{"".join(marks)}</svg>'
-
-
-def _step(reach: float) -> float:
-    """A round distance between ticks, so that two to five stand on each side of zero."""
-    power = 10.0 ** math.floor(math.log10(reach))
-    return next(power * factor for factor in (0.2, 0.5, 1.0, 2.0, 5.0) if reach / (power * factor) <= 5)
+        for contrast in group
+    ]
+    return interval_chart(entries, unit)
 
 
 def _table(group: Sequence[Contrast]) -> str:
     rows = []
     for contrast in group:
         gap = contrast.difference
-        change = f"{gap.value:+.3f}"
+        change = number(gap.value, 3, signed=True)
         rows.append(
             [
                 escape(spoken(contrast.measure)),
                 f"<b>{change}</b>" if contrast.survives else change,
-                f"[{gap.low:+.3f}, {gap.high:+.3f}]",
-                f"{contrast.before:.3f}",
-                f"{contrast.after:.3f}",
+                f"[{number(gap.low, 3, signed=True)}, {number(gap.high, 3, signed=True)}]",
+                number(contrast.before, 3),
+                number(contrast.after, 3),
                 f"+{contrast.won} −{contrast.lost}",
                 escape(p_text(contrast.p)),
                 escape(p_text(contrast.adjusted)),
@@ -128,6 +100,7 @@ def _table(group: Sequence[Contrast]) -> str:
             "tested by",
         ),
         rows,
+        words=1,
     )
 
 
@@ -156,7 +129,7 @@ def _card(base: Setting, setting: Setting, flip: Pair) -> str:
     )
     lines = []
     if right.get("prompt"):
-        lines.append(f"<p class=prompt>{escape(_cut(right['prompt']))}</p>")
+        lines.append(f"<p class=prompt>{cut(right['prompt'], TEXT_SHOWN)}</p>")
     if right.get("gold"):
         lines.append(f"<p class=sub>gold: {escape(right['gold'])}</p>")
     if "output" in left and "output" in right:
@@ -168,9 +141,5 @@ def _card(base: Setting, setting: Setting, flip: Pair) -> str:
 
 
 def _output(title: str, row: Mapping[str, str]) -> str:
-    text = escape(_cut(row["output"])) or "<i>(empty)</i>"
+    text = cut(row["output"], TEXT_SHOWN) or "<i>(empty)</i>"
     return f"<div class=card><p class=sub>{title}</p><pre>{text}</pre></div>"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= TEXT_SHOWN else f"{text[:TEXT_SHOWN]} [...]"

@@ -125,7 +125,8 @@ def refuse_unlike(first: Sheet, other: Sheet) -> None:
         )
     for id, row in first.items.items():
         for key in ("prompt", "gold"):
-            if row.get(key) != other.items[id].get(key):
+            both = key in row and key in other.items[id]  # older runs kept no prompts
+            if both and row[key] != other.items[id][key]:
                 raise InputError(f"{where} differ in the {key} of {id}; evaluate both on the same data")
 
 

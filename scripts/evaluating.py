@@ -19,6 +19,7 @@ from latro.tasks.base import Task
 from latro.types import Example, Graded
 from scripts.building import build_encoder, build_model, build_task, fitting
 from scripts.checking import check_config
+from scripts.report import write_report
 from scripts.results import disagreements, estimates, print_estimates, results_json
 from scripts.run import Run, write_text
 from scripts.training import quiet_libraries
@@ -121,12 +122,13 @@ def rewrite(table: Path, items: dict[str, Item]) -> None:
 def report(
     cfg: DictConfig, run: Run, task: Task, items: Sequence[Item], counts: Mapping[str, int], seconds: float
 ) -> None:
-    """Print the table and where the graders disagree; `results.json` comes last, for it says that all is done."""
+    """Print the table and where the graders disagree; `results.json` says that all is done, the page rests on it."""
     found = disagreements(items)
     (run.folder / "disagreements.jsonl").unlink(missing_ok=True)
     run.append("disagreements", found)
     outcome = results_json(task, items, split=cfg.split, config=run.config, seconds=seconds, **counts)
     run.write_json("results", outcome)
+    write_report(run.folder)
     print_estimates(f"{task.name} {cfg.split}: {len(items)} examples", estimates(items, task.main_grader))
     console = Console()
     if outcome["left_out"]:

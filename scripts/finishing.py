@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from latro.errors import InputError
 from latro.hub import hub_reason
 from scripts.model_card import Method, write_card
+from scripts.report import write_report
 from scripts.results import estimates, print_estimates, results_json
 from scripts.run import Run
 from scripts.validating import Validator
@@ -52,6 +53,7 @@ def finish(
     outcome["training"] = {**training_outcome(cfg, run, trainer), **details}
     run.write_json("results", outcome)
     write_card(best / "README.md", run, outcome, method)
+    write_report(run.folder)
     print_estimates(
         f"{cfg.name} seed {cfg.seed}: best checkpoint on validation (chosen on it; test is for evaluate_latro)",
         estimates(items, task.main_grader),

@@ -7,6 +7,7 @@ cost; and for each sentence where it came from. Written by every run as it goes;
 import sys
 from pathlib import Path
 
+from latro.errors import InputError
 from scripts.rendering import history_page
 from scripts.run import write_text
 from scripts.story import read_story
@@ -26,11 +27,11 @@ def main() -> None:
         return
     if len(sys.argv) != 2:
         sys.exit("error: name one run folder: python -m scripts.history RUN")
-    folder = Path(sys.argv[1])
-    if not (folder / "principles.json").exists():
-        print(f"error: {folder} holds no principles.json; name a folder of optimize_pract", file=sys.stderr)
+    try:
+        print(write_history(Path(sys.argv[1])))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(write_history(folder))
 
 
 if __name__ == "__main__":

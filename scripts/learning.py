@@ -35,6 +35,7 @@ from scripts.history import write_history
 from scripts.outcomes import print_arms, results_json
 from scripts.progress import EpisodeBar, thousands
 from scripts.recording import LoggedRun, Tracker, open_tracker
+from scripts.report import write_report
 
 BY_HAND = "stopped by hand"
 
@@ -104,6 +105,7 @@ async def _follow(rounds: Any, recorder: "Recorder", run: LoggedRun) -> dict[str
         run.write_json("results", results)
         if recorder.last is not None:
             write_history(run.folder)
+        write_report(run.folder)
         recorder.close()
     recorder.report()
     return results

@@ -1,10 +1,11 @@
 """The card of a trained model, from its run's results: what was measured on what, and how to do it again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.folders import read_json, table
 from scripts.run import Run, write_text
 
 
@@ -43,12 +44,19 @@ tags: [{tags}]
 | task | {task}, version {version} |
 {settings}
 | steps | {steps}; this checkpoint is from step {best_step}, chosen by {chosen_by} |
+| seed | {seed}, one run |
+| graders | {graders} |
+| cost | {cost} |
 | left out | {left_out} rows or prompts |
 | commit | {git_hash} |
 
 ## Validation split ({n} examples; the checkpoint was chosen on it, so these figures flatter it)
 
 {table}
+
+## Known limits
+
+{limits}
 
 The command and all versions are in `environment.json` of the run, the full configuration in `config.yaml`.
 """
@@ -76,11 +84,43 @@ def write_card(path: Path, run: Run, outcome: Mapping[str, Any], method: Method)
         best_step=training["best_step"],
         chosen_by=training["chosen_by"],
         left_out=outcome["left_out"],
+        graders=", ".join(graders(outcome)),
+        cost=cost(run),
         git_hash=outcome["git_hash"],
         n=outcome["n-samples"][task]["effective"],
         table=results_table(outcome["results"][task], outcome["intervals_95"][task]),
+        limits="\n".join(f"- {limit}" for limit in limits(run, outcome)),
     )
     write_text(path, text)
+
+
+def graders(outcome: Mapping[str, Any]) -> list[str]:
+    """The graders of greedy outputs, as they stand in the results."""
+    intervals = next(iter(outcome["intervals_95"].values()))
+    return [name.partition(",")[2] for name in intervals if name.startswith("accuracy_greedy,")]
+
+
+def cost(run: Run) -> str:
+    """Seconds of all steps over all sessions, and on what."""
+    about = read_json(run.folder / "environment.json") or {}
+    seconds = sum(row.get("step_time", 0.0) for row in table(run.folder, "timing"))
+    machine = f"{about.get('world_size')} process(es), {about.get('cpus')} CPUs, {about.get('platform')}"
+    return f"{seconds:.0f} s in training steps, evaluations not counted; {machine}"
+
+
+def limits(run: Run, outcome: Mapping[str, Any]) -> Iterator[str]:
+    """What one should know before quoting these figures."""
+    task, training = next(iter(outcome["results"])), outcome["training"]
+    row = outcome["results"][task]
+    yield "One seed: the intervals are over examples; train other seeds and use compare_runs to say that it is better."
+    yield f"Chosen by {training['chosen_by']} among the saved steps; what evaluate_latro finds is what to quote."
+    gain = training.get("gain_over_start")
+    if gain is not None and gain <= 0:
+        yield f"No checkpoint is better than the start: {training['chosen_by']} {gain:+.3f}."
+    if row.get("unfinished,none", 0) > 0.05:
+        yield f"{row['unfinished,none']:.0%} of the validation outputs were cut off at the token limit."
+    for warning in table(run.folder, "health"):
+        yield f"Health monitor, step {warning['step']}: {warning['warning']}."
 
 
 def settings(section: Mapping[str, Any]) -> str:

@@ -35,11 +35,7 @@ def estimates(outcomes: Sequence[Outcome]) -> dict[str, stats.Estimate]:
     for measure in MEASURES:
         values = list(by_task(outcomes, measure).values())
         if values:
-            # Student's interval has no width where all tasks ended alike; Wilson's has.
-            whole = all(value in (0.0, 1.0) for value in values)
-            found[measure] = (
-                stats.proportion(round(sum(values)), len(values)) if whole else stats.mean(values)
-            )
+            found[measure] = stats.share_or_mean(values)
     found |= pass_hat(outcomes)
     counted = [outcome for outcome in outcomes if outcome.counts]
     if counted:

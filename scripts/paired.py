@@ -29,7 +29,7 @@ def sign_flip(
     """
     differences = np.subtract(after, before)
     unequal = differences[np.abs(differences) > SMALLEST]
-    if not len(unequal):
+    if len(unequal) < 2:  # one alone is as far from zero under either sign
         return 1.0
     found = scipy.stats.permutation_test(
         (unequal,),

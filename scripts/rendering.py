@@ -1,37 +1,43 @@
 """The pieces of `history.html`: a story in, HTML out. Every text that comes from a model or a task is escaped."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from scripts import stats
-from scripts.charting import chart
+from scripts.curves import Curve, Panel, Point, bounded
+from scripts.folders import Row
+from scripts.line_chart import figure
 from scripts.page import fill, section, table, tiles
 from scripts.progress import thousands
 from scripts.provenance import Origin, origins, text_of
 from scripts.round_rendering import actions_of, badge, diff, round_body, source
-from scripts.story import Row, Story
+from scripts.story import Story
 
 
 def history_page(story: Story) -> str:
     """The whole page."""
-    rounds = (
-        section(f"round-{row['index']}", _round_title(row), round_body(story, row))
-        for row in reversed(story.rounds)
-    )
-    scores = chart(points(story)) + _table(story)
     return fill(
         f"principles of {story.description['environment']}",
         [
-            _head(story),
-            section("best", "The principles now", _best(story)),
-            section("scores", "Scores by round", scores),
-            *rounds,
+            head(story),
+            section("best", "The principles now", principles_now(story)),
+            section("scores", "Scores by round", scores(story)),
+            *round_sections(story),
         ],
     )
 
 
-def _head(story: Story) -> str:
+def round_sections(story: Story) -> list[str]:
+    """A section for each round, the latest first."""
+    return [
+        section(f"round-{row['index']}", _round_title(row), round_body(story, row))
+        for row in reversed(story.rounds)
+    ]
+
+
+def head(story: Story) -> str:
+    """Title, what was run, and the main figures."""
     about, last = story.description, story.rounds[-1]
     rpo = about["rpo"]
     models = ", ".join(dict.fromkeys(about["models"]))
@@ -78,10 +84,7 @@ def mean_of(story: Story, names: Sequence[str]) -> stats.Estimate | None:
         if row is not None and row["status"] in ("finished", "out_of_steps", "truncated"):
             values.setdefault(row["task_id"], []).append(float(row[story.measure]))
     means = [sum(found) / len(found) for found in values.values()]
-    if not means:
-        return None
-    whole = all(value in (0.0, 1.0) for value in means)
-    return stats.proportion(round(sum(means)), len(means)) if whole else stats.mean(means)
+    return stats.share_or_mean(means) if means else None
 
 
 def points(story: Story) -> list[dict[str, Any]]:
@@ -97,9 +100,43 @@ def points(story: Story) -> list[dict[str, Any]]:
     ]
 
 
-def _table(story: Story) -> str:
+def scores(story: Story) -> str:
+    """The validation and training means of the rounds as a picture, and a row for each round, linked to it."""
+    found = points(story)
+    panel = Panel(
+        title=f"Mean {story.measure}", unit="over tasks", x_label="round", curves=_curves(found), share=True
+    )
+    hint = "<p class=hint>Bars are 95% intervals over tasks. Training tasks are others in every round.</p>"
+    return f"<div class=one>{figure(panel)}</div>{hint}{_score_table(story, found)}" if panel.curves else ""
+
+
+def _curves(found: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]:
+    taken: list[Point] = []
+    tried: list[Point] = []
+    best: list[Point] = []
+    high = -1.0
+    for point in found:
+        if point["validation"] is not None:
+            accepted = point["decision"] in ("start", "accepted")
+            (taken if accepted else tried).append(bounded(point["round"], point["validation"]))
+            high = max(high, point["validation"].value) if accepted else high
+        if high >= 0:
+            best.append(Point(x=point["round"], y=high))
+    trained = [
+        Point(x=point["round"], y=point["train"].value) for point in found if point["train"] is not None
+    ]
+    curves = (
+        Curve(label="best so far", points=tuple(best)),
+        Curve(label="validation, taken", points=tuple(taken), dots=True, joined=False),
+        Curve(label="validation, not taken", points=tuple(tried), dots=True, joined=False, hollow=True),
+        Curve(label="training", points=tuple(trained), dots=True, joined=False),
+    )
+    return tuple(curve for curve in curves if curve.points)
+
+
+def _score_table(story: Story, found: Sequence[Mapping[str, Any]]) -> str:
     rows = []
-    for row, point in zip(story.rounds, points(story), strict=True):
+    for row, point in zip(story.rounds, found, strict=True):
         compared, spent = row["comparison"], row["spent"]
         gained = f"+{len(compared['won'])} −{len(compared['lost'])}" if compared else ""
         words = sum(len(text.split()) for text in row["after"]["texts"].values())
@@ -124,7 +161,8 @@ def _mean(estimate: stats.Estimate | None) -> str:
     return f'<span title="95%: {bounds}, n={estimate.n}">{estimate.value:.2f}</span>'
 
 
-def _best(story: Story) -> str:
+def principles_now(story: Story) -> str:
+    """The best version; each sentence unfolds to where it came from."""
     texts = story.versions[story.best]
     if not any(text_of(texts, action) for action in actions_of(texts)):
         return "<p>There are none yet.</p>"

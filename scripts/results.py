@@ -3,18 +3,20 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from latro.evaluation import Item
-from latro.tasks.base import Task
 from scripts import stats
 from scripts.run import git
 
+if TYPE_CHECKING:  # the report reads items without torch
+    from latro.evaluation import Item
+    from latro.tasks.base import Task
 
-def estimates(items: Sequence[Item], main_grader: str) -> dict[str, stats.Estimate]:
+
+def estimates(items: "Sequence[Item]", main_grader: str) -> dict[str, stats.Estimate]:
     """Every measured quantity with its interval, by `metric,filter` as lm-eval names them."""
     found: dict[str, stats.Estimate] = {}
     n = len(items)
@@ -43,8 +45,8 @@ def estimates(items: Sequence[Item], main_grader: str) -> dict[str, stats.Estima
 
 
 def results_json(
-    task: Task,
-    items: Sequence[Item],
+    task: "Task",
+    items: "Sequence[Item]",
     *,
     split: str,
     original: int,
@@ -92,7 +94,7 @@ def print_estimates(title: str, found: Mapping[str, stats.Estimate], console: Co
     (console or Console()).print(table)
 
 
-def disagreements(items: Sequence[Item]) -> list[dict[str, Any]]:
+def disagreements(items: "Sequence[Item]") -> list[dict[str, Any]]:
     """Items on whose greedy output the graders do not agree, with what each extracted."""
     found = []
     for item in items:

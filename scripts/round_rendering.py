@@ -3,9 +3,10 @@
 import json
 from html import escape
 
+from scripts.folders import Row
 from scripts.progress import thousands
 from scripts.provenance import MEMORY, text_of, word_diff
-from scripts.story import Row, Story
+from scripts.story import Story
 
 SHOWN = 500
 """Characters of an observation or reply on the page; episodes.jsonl has all."""

@@ -4,6 +4,7 @@ config.yaml        the resolved configuration, no secrets
 environment.json   versions, git commit, command, hardware
 metrics.jsonl      one row per logged step and per evaluation
 samples.jsonl      one row per sampled rationale, every step
+validation.jsonl   one row per validation example and evaluation; prompts.jsonl has the prompts, once
 timing.jsonl       seconds and rates, kept apart so that the other files are the same in every run
 left_out.jsonl     rows and prompts that the run did without, with the reason
 checkpoints/       Hugging Face checkpoints; best/ the one chosen on validation
@@ -111,9 +112,13 @@ class Run:
         """Add rows (mappings or dataclasses) to `{table}.jsonl`."""
         if not self.writes:
             return
-        text = "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
         with (self.folder / f"{table}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(text)
+            file.write(lines(rows))
+
+    def write_table(self, table: str, rows: Iterable[Any]) -> None:
+        """Write `{table}.jsonl` whole or not at all, in place of what was there."""
+        if self.writes:
+            write_text(self.folder / f"{table}.jsonl", lines(rows))
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """The rows of `{table}.jsonl`."""
@@ -188,6 +193,11 @@ def write_text(path: Path, text: str) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
+
+
+def lines(rows: Iterable[Any]) -> str:
+    """Rows (mappings or dataclasses) as JSON lines."""
+    return "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
 
 
 def plain(value: Any) -> Any:

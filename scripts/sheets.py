@@ -5,21 +5,19 @@ evaluate_pract    outcomes.jsonl      a sheet for each arm: score, progress, suc
 train_latro, -sft validation.jsonl    the validation of the best checkpoint (which was chosen on it)
 """
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from latro.errors import InputError
+from scripts.folders import AGAIN, Row, read_json, refuse_missing, rows
 from scripts.paired import pass_hat_k
 
 GRADED = {"greedy": "accuracy_greedy", "majority": "accuracy_maj", "choices": "choices"}
 KINDS = ("own", "none", "other")
-AGAIN = "start it again to go on, or with overwrite=true"
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +57,11 @@ def read_sheets(folder: Path) -> list[Sheet]:
     """All sheets of a finished run. Raises InputError, in one line, for a folder that holds none or a damaged one."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; name run folders")
-    if not (folder / "results.json").is_file():
+    outcome = read_json(folder / "results.json")
+    if outcome is None:
         begun = any(folder.iterdir())
         what = "holds no results.json: the run is not finished" if begun else "is empty"
         raise InputError(f"{folder} {what}; give the folder of a finished run")
-    try:
-        outcome = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{folder}/results.json: damaged or cut off ({error}); {AGAIN}") from None
     readers: dict[str, Callable[[Path, Row, Sequence[Row]], list[Sheet]]] = {
         "items.jsonl": _evaluation,
         "outcomes.jsonl": _arms,
@@ -82,19 +77,9 @@ def read_sheets(folder: Path) -> list[Sheet]:
     raise InputError(f"{folder} holds none of {', '.join(readers)}; give the folder of a finished evaluation")
 
 
-def rows(path: Path) -> Iterator[Row]:
-    """The rows of a table. Raises InputError with the line that is cut off or no JSON."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                raise InputError(f"{path}, line {number}: damaged or cut off; {AGAIN}") from None
-
-
 def _evaluation(folder: Path, outcome: Row, found: Sequence[Row]) -> list[Sheet]:
     task = next(iter(outcome["versions"]))
-    _refuse_missing(folder / "items.jsonl", len(found), outcome["n-samples"][task]["effective"])
+    refuse_missing(folder / "items.jsonl", len(found), outcome["n-samples"][task]["effective"])
     measures: dict[str, Measure] = {}
     for kind, label in GRADED.items():
         for grader in found[0][kind]:
@@ -108,14 +93,17 @@ def _training(folder: Path, outcome: Row, found: Sequence[Row]) -> list[Sheet]:
     task = next(iter(outcome["versions"]))
     best = outcome["training"]["best_step"]
     chosen = [row for row in found if row["step"] == best]
-    _refuse_missing(folder / "validation.jsonl", len(chosen), outcome["n-samples"][task]["effective"])
+    refuse_missing(folder / "validation.jsonl", len(chosen), outcome["n-samples"][task]["effective"])
     measures = {
         f"accuracy_greedy,{grader}": Measure(
             kind="right", values={row["id"]: float(row["correct"][grader]) for row in chosen}
         )
         for grader in chosen[0]["correct"]
     }
-    return [_sheet(folder, outcome, chosen, measures | _likelihoods(chosen))]
+    prompts = folder / "prompts.jsonl"
+    asked = {row["id"]: row["prompt"] for row in rows(prompts)} if prompts.is_file() else {}
+    shown = [{**row, "prompt": asked[row["id"]]} if row["id"] in asked else row for row in chosen]
+    return [_sheet(folder, outcome, shown, measures | _likelihoods(chosen))]
 
 
 def _sheet(folder: Path, outcome: Row, found: Sequence[Row], measures: Mapping[str, Measure]) -> Sheet:
@@ -155,7 +143,7 @@ def _arms(folder: Path, outcome: Row, found: Sequence[Row]) -> list[Sheet]:
     sheets = []
     for arm, counts in outcome["n-samples"][name].items():
         mine = by_arm[arm]
-        _refuse_missing(folder / "outcomes.jsonl", len(mine), counts["original"], f" of arm {arm}")
+        refuse_missing(folder / "outcomes.jsonl", len(mine), counts["original"], f" of arm {arm}")
         counted = [row for row in mine if row["counts"]]
         sheets.append(
             Sheet(
@@ -170,11 +158,17 @@ def _arms(folder: Path, outcome: Row, found: Sequence[Row]) -> list[Sheet]:
                 },
                 settings={"attempts": outcome["config"].get("attempts")},
                 measures=_scores(counted),
-                items={row["task"]: {} for row in mine},
+                items={row["task"]: _shown(row) for row in sorted(mine, key=lambda row: -row["attempt"])},
                 left_out=len(mine) - len(counted),
             )
         )
     return sheets
+
+
+def _shown(row: Row) -> Row:
+    """What the first attempt at a task was asked, and how it ended."""
+    names = {"instruction": "prompt", "answer": "output"}
+    return {name: row[key] for key, name in names.items() if key in row}
 
 
 def _scores(counted: Sequence[Row]) -> dict[str, Measure]:
@@ -197,8 +191,3 @@ def _scores(counted: Sequence[Row]) -> dict[str, Measure]:
         }
         found[f"pass^{k}"] = Measure(kind="score", values=values)
     return found
-
-
-def _refuse_missing(path: Path, held: int, told: int, of: str = "") -> None:
-    if held != told or not told:
-        raise InputError(f"{path} holds {held} rows{of}, and results.json tells of {told}; {AGAIN}")

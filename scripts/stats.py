@@ -41,6 +41,13 @@ def mean(values: Sequence[float], level: float = 0.95) -> Estimate:
     return Estimate(value=centre, stderr=stderr, low=centre - half, high=centre + half, n=n)
 
 
+def share_or_mean(values: Sequence[float]) -> Estimate:
+    """A mean with Wilson's interval where all values are 0 or 1, as Student's has no width where they are alike."""
+    if all(value in (0.0, 1.0) for value in values):
+        return proportion(round(sum(values)), len(values))
+    return mean(values)
+
+
 def paired_difference(after: Sequence[float], before: Sequence[float], level: float = 0.95) -> Estimate:
     """Mean of the pairwise differences with Student's interval."""
     return mean([a - b for a, b in zip(after, before, strict=True)], level)

@@ -1,15 +1,11 @@
 """What a run folder tells: rounds, versions, episodes and reflections, read back for `history.html`."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-Row = Mapping[str, Any]
-FAST_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from latro.errors import InputError
+from scripts.folders import AGAIN, Row, finished, numbered, parsed, read_config, read_json, table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,48 +44,45 @@ class Story:
 
 
 def read_story(folder: Path) -> Story:
-    """Read a run folder, finished or not. Raises FileNotFoundError if it holds no run."""
-    principles = json.loads((folder / "principles.json").read_text(encoding="utf-8"))
-    first, rounds = _events(folder / "events.jsonl")
-    episodes = {row["id"]: row for row in _rows(folder / "episodes.jsonl")}
-    results = folder / "results.json"
+    """Read a run folder, finished or not. Raises InputError if it holds no run, or a damaged file."""
+    config = read_config(folder)
+    principles = read_json(folder / "principles.json")
+    if principles is None:
+        raise InputError(f"{folder} holds no principles.json; name a folder of optimize_pract")
+    first, rounds = _events(folder / "events.jsonl", torn=not finished(folder))
+    episodes = {row["id"]: row for row in table(folder, "episodes")}
     played: dict[tuple[str, str], str] = {}
     for round_ in rounds:
         for name in round_["validation"]:
             if name in episodes:
                 played.setdefault((episodes[name]["principles"], episodes[name]["task_id"]), name)
     return Story(
-        config=yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), FAST_YAML),
+        config=config,
         description=first,
         rounds=tuple(rounds),
         versions={row["version"]: row for row in principles["versions"]},
         best=principles["best"]["version"],
         episodes=episodes,
-        reflections={row["id"]: row for row in _rows(folder / "reflections.jsonl")},
-        stopped=json.loads(results.read_text(encoding="utf-8"))["stopped"] if results.exists() else "",
+        reflections={row["id"]: row for row in table(folder, "reflections")},
+        stopped=(read_json(folder / "results.json") or {}).get("stopped", ""),
         played=played,
     )
 
 
-def _events(path: Path) -> tuple[Row, list[Row]]:
+def _events(path: Path, *, torn: bool) -> tuple[Row, list[Row]]:
     """What the run is, and its rounds in order; of a round that was taken up again the last account."""
     run: Row = {}
     rounds: dict[str, Row] = {}
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if '"kind": "round"' not in line[:200] and '"kind": "run"' not in line[:200]:
-                continue
-            event = json.loads(line)
-            if event["kind"] == "run":
-                run = event["data"]
-            else:
-                rounds[event["key"]] = event["data"]
+    for number, line in numbered(path):
+        if not line.endswith("\n"):
+            if torn:
+                break
+            raise InputError(f"{path}, line {number}: damaged or cut off; {AGAIN}")
+        if '"kind": "round"' not in line[:200] and '"kind": "run"' not in line[:200]:
+            continue
+        event = parsed(path, number, line)
+        if event["kind"] == "run":
+            run = event["data"]
+        else:
+            rounds[event["key"]] = event["data"]
     return run, sorted(rounds.values(), key=lambda row: int(row["index"]))
-
-
-def _rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    return [
-        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(True) if line.endswith("\n")
-    ]

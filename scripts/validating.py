@@ -31,6 +31,7 @@ class Validator:
         self.task = task
         self.examples = examples
         self.config = config
+        run.write_table("prompts", [{"id": example.id, "prompt": example.prompt} for example in examples])
 
     def __call__(self, model: Any) -> dict[str, float]:
         """Metrics over all validation examples; every item goes into `validation.jsonl`."""

@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from scripts.compare_runs import main, settings_of
 from scripts.comparison_tables import latex
 from scripts.contrasts import Contrast, contrasts
 from tests.scripts.run_folders import agents, episode, evaluation, item, write_rows
-from tests.scripts.test_history import CHROMIUM, read
+from tests.scripts.test_history import read
 
 
 def compared(*arguments: Path | str, metrics: tuple[str, ...] = ()) -> dict[str, Contrast]:
@@ -273,15 +272,3 @@ def test_page_shows_both_outputs_and_asks_for_nothing(written: Path) -> None:
     text = re.sub(r"<[^>]+>", " ", page)
     assert "1 of 4" in text
     assert page.count('class="gap up"') == 1
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_a_browser_shows_the_page_without_an_error(written: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         f"--user-data-dir={tmp_path}/profile", "--window-size=390,900", f"--screenshot={tmp_path}/phone.png",
-         f"file://{written}/comparison.html"],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert (tmp_path / "phone.png").stat().st_size > 10_000
-    assert "CONSOLE" not in done.stderr

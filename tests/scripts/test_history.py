@@ -14,7 +14,6 @@ from scripts.learning import learn
 from scripts.provenance import lineage, origins, sentences, word_diff
 from tests.scripts.clerk import configuration
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ATTACK = "</code><script>alert('gotcha')</script><img src=http://evil.example/x.png>"
 
 
@@ -166,20 +165,3 @@ def test_the_command_remakes_the_page_and_refuses_another_folder(run: Path, tmp_
         [*command, str(tmp_path)], cwd=root, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_a_browser_shows_it_without_an_error_or_a_request(run: Path, tmp_path: Path) -> None:
-    netlog = tmp_path / "net.json"
-    command = [
-        str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-        f"--user-data-dir={tmp_path}/profile", f"--log-net-log={netlog}", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", "--no-first-run", "--window-size=390,900",
-        f"--screenshot={tmp_path}/phone.png",
-        f"file://{run}/history.html#round-1",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert (tmp_path / "phone.png").stat().st_size > 10_000
-    assert "CONSOLE" not in done.stderr
-    asked = {url for url in re.findall(r'"(https?://[^"]+)"', netlog.read_text()) if "google" not in url}
-    assert asked == set()  # Chromium's own housekeeping apart

@@ -8,7 +8,9 @@ from scripts.model_card import LATRO, SUPERVISED, results_table, settings, write
 from scripts.run import Run
 
 OUTCOME = {
-    "results": {"sums": {"accuracy_greedy,final": 0.75, "logp_answer,own_rationale": -1.5}},
+    "results": {
+        "sums": {"accuracy_greedy,final": 0.75, "logp_answer,own_rationale": -1.5, "unfinished,none": 0.125}
+    },
     "intervals_95": {
         "sums": {"accuracy_greedy,final": [0.301, 0.954], "logp_answer,own_rationale": [None, None]}
     },
@@ -20,6 +22,7 @@ OUTCOME = {
         "steps": 40,
         "best_step": 20,
         "chosen_by": "validation accuracy_greedy",
+        "gain_over_start": -0.25,
         "objective": {"preset": "paper", "kl_weight": 0.05, "score_stop": None},
     },
 }
@@ -37,7 +40,13 @@ def test_card_says_what_was_measured_on_what(tmp_path: Path) -> None:
             "trainer": {"_target_": "z", "learning_rate": 1e-5, "deepspeed": None},
         }
     )
-    write_card(tmp_path / "README.md", Run(cfg), OUTCOME, LATRO)
+    run = Run(cfg)
+    run.append("health", [{"step": 3, "warning": "it drifts"}])
+    run.append(
+        "timing",
+        [{"step": 1, "step_time": 2.0}, {"step": 2, "step_time": 1.5}, {"step": 2, "train_loss": 1.0}],
+    )
+    write_card(tmp_path / "README.md", run, OUTCOME, LATRO)
     text = (tmp_path / "README.md").read_text()
     assert text.startswith("---\nlibrary_name: transformers\n")
     for said in (
@@ -49,6 +58,14 @@ def test_card_says_what_was_measured_on_what(tmp_path: Path) -> None:
         "| trainer | learning_rate=1e-05 |",
         "40; this checkpoint is from step 20, chosen by validation accuracy_greedy",
         "| left out | 2 rows or prompts |",
+        "| seed | 7, one run |",
+        "| graders | final |",
+        "| cost | 4 s in training steps, evaluations not counted; 1 process(es), ",
+        "- One seed: the intervals are over examples;",
+        "- Chosen by validation accuracy_greedy among the saved steps;",
+        "- No checkpoint is better than the start: validation accuracy_greedy -0.250.",
+        "- 12% of the validation outputs were cut off at the token limit.",
+        "- Health monitor, step 3: it drifts.",
         "Validation split (4 examples;",
         "| accuracy_greedy, final | 0.750 | [0.301, 0.954] |",
     ):

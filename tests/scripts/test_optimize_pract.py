@@ -67,8 +67,8 @@ def prompts_of(row: dict[str, Any]) -> tuple[str, str, str]:
 
 def test_a_run_leaves_everything_that_is_promised(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
-        "config.yaml", "environment.json", "episodes.jsonl", "events.jsonl", "history.html", "metrics.jsonl",
-        "principles.json", "reflections.jsonl", "results.json",
+        "card.md", "config.yaml", "environment.json", "episodes.jsonl", "events.jsonl", "history.html", "metrics.jsonl",
+        "principles.json", "reflections.jsonl", "report.html", "results.json",
     }  # fmt: skip
     principles = json.loads((finished / "principles.json").read_text())
     assert {name: text for name, text in principles["best"]["texts"].items() if text} == PRINCIPLES

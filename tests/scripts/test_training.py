@@ -19,7 +19,7 @@ TOY = (
     "validation_limit=4",
     "show_samples=0",
 )
-RECORDS = ("metrics.jsonl", "samples.jsonl", "validation.jsonl", "health.jsonl")
+RECORDS = ("metrics.jsonl", "samples.jsonl", "validation.jsonl", "prompts.jsonl", "health.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_run_leaves_everything_that_is_promised(processes, cache, tmp_path):
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
         "best", "checkpoints", "config.yaml", "environment.json", "health.jsonl", "left_out.jsonl", "metrics.jsonl",
-        "results.json", "samples.jsonl", "timing.jsonl", "validation.jsonl",
+        "prompts.jsonl", "report.html", "results.json", "samples.jsonl", "timing.jsonl", "validation.jsonl",
     }  # fmt: skip
     assert [row["step"] for row in rows(folder / "metrics.jsonl")] == [0, 1, 2, 2, 3, 4, 4]
     samples = rows(folder / "samples.jsonl")
