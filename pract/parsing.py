@@ -34,6 +34,7 @@ _MARKED = re.compile(r"^[\s>*`\-]*Action\s*(?:\d+\s*)?:", re.IGNORECASE)
 _THOUGHT = re.compile(r"^\s*(?:Thought\s*(?:\d+\s*)?:\s*)+", re.IGNORECASE)
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _CLOSING = {"[": "]", "(": ")"}
+_ONE_TEXT = re.compile(r'\{\s*"(\w{1,64})"\s*:\s*"([^\n]*)"\s*\}')
 _NAMES = ("name", "action", "tool", "function")
 _ARGUMENTS = ("arguments", "parameters", "action_input", "args", "input")
 
@@ -111,7 +112,7 @@ def read_arguments(spec: ActionSpec, rest: str) -> dict[str, Any] | None:
     inside = rest[1:].lstrip() if opening in _CLOSING else rest
     if inside.startswith("{"):
         value = read_object(inside)
-        return value if value is not None else _repaired(inside)
+        return value if value is not None else _repaired(inside) or _inner_quotes(spec, inside)
     if opening not in _CLOSING:
         return None
     content = _until_closing(inside, opening)
@@ -183,6 +184,15 @@ def _repaired(text: str) -> dict[str, Any] | None:
         if value:
             return value
     return None
+
+
+def _inner_quotes(spec: ActionSpec, text: str) -> dict[str, Any] | None:
+    """The one text argument of an action, with quotes in it that should have been escaped: `{"size": "23" x 15""}`."""
+    properties: Mapping[str, Any] = spec.parameters.get("properties", {})
+    match = _ONE_TEXT.match(text)
+    if match is None or list(properties) != [match[1]] or properties[match[1]].get("type") != "string":
+        return None
+    return _plain({match[1]: match[2]})
 
 
 def _until_closing(text: str, opening: str) -> str:

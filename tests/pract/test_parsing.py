@@ -44,6 +44,25 @@ def test_a_call_is_read_in_every_common_form(text: str) -> None:
     assert parse_text(text, ACTIONS) == Call(action=Action(name="take", arguments={"key": "red"}))
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('take[{"key": "23.6"w x 15.7"d x 29.3"h"}]', '23.6"w x 15.7"d x 29.3"h'),
+        ('take[{"key": "9" nail"}] and more', '9" nail'),
+    ],
+)
+def test_inches_need_no_escaping_in_the_only_text_argument(text: str, key: str) -> None:
+    assert parse_text(text, ACTIONS) == Call(action=Action(name="take", arguments={"key": key}))
+
+
+def test_inner_quotes_are_not_guessed_at_where_there_are_two_arguments() -> None:
+    two = {"type": "object", "properties": {"key": {"type": "string"}, "door": {"type": "string"}}}
+    spec = ActionSpec(name="fit", description="Try a key.", parameters=two)
+    found = parse_text('fit[{"key": "9" nail", "door": "red"}]', [spec])
+    assert isinstance(found, ParseError)
+    assert found.kind == "invalid_format"
+
+
 @pytest.mark.parametrize("text", ["look[]", "look[{}]", "look()", "look", "Action: look", "`look`", "Look."])
 def test_an_action_without_arguments_needs_none(text: str) -> None:
     assert parse_text(text, ACTIONS) == Call(action=Action(name="look"))
