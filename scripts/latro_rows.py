@@ -219,7 +219,14 @@ def tiny(table: str, seeds: Sequence[int]) -> Reproduction:
         costs=(35.0, 30.0, 20.0),
         longest=24,
     )
-    shown = ("K=4", "beta=0", "lambda=0", "preset=official_code", "reward=likelihood", "shuffled")
+    shown: tuple[str, ...] = (
+        "K=4",
+        "beta=0",
+        "lambda=0",
+        "preset=official_code",
+        "reward=likelihood",
+        "shuffled",
+    )
     shown += ("base/L=10", "latro/L=10", "latro_L=6/L=10", "base/maj@4", "latro/maj@4")
     rows = [
         *main_rows(ground),
@@ -283,7 +290,7 @@ def paper(table: str, seeds: Sequence[int], data: str, paths: dict[str, str], la
     rows_from = (f"task.path='{data}'",) * bool(data)
     rows: list[Row] = []
     for model in MODELS:
-        own = (f"model.path='{paths[model]}'",) * (model in paths)
+        own = (f"model.path='{paths[model]}'",) if model in paths else ()
         ground = Ground(
             prefix=f"{model}/",
             latro=(f"experiment=latro/{name}_{model}", *rows_from, *own),
@@ -302,7 +309,7 @@ def paper(table: str, seeds: Sequence[int], data: str, paths: dict[str, str], la
             more = [*knobs(ground, beta, 16, (evaluations,))]
             if name == "gsm8k":
                 more = [*lengths(ground, (200, 300, 400, 1000), 200), *votes(ground, (2, 4, 16, 32)), *more]
-            rows += [replace(row, extra=True) for row in more]
+            rows += [replace(row, extra=True, takes=f"about what {model}/latro takes") for row in more]
     return Reproduction(
         table=table,
         size="paper",

@@ -52,7 +52,7 @@ def study(
             evaluation=evaluation,
             columns=COLUMNS,
             arm=key,
-            against=() if key == "act" else (f"{prefix}act", f"{prefix}react"),
+            against=() if key in STYLES else (f"{prefix}react",),
             published=published,
         )
 

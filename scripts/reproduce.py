@@ -23,6 +23,8 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from latro.errors import InputError
 from scripts.entry import fail, status_of
 from scripts.launching import Chain, run_chains
@@ -111,7 +113,7 @@ def what_it_takes(
     request: Request,
     reproduction: Reproduction,
     chosen: Sequence[Row],
-    configurations: Sequence[tuple[Job, object]],
+    configurations: Sequence[tuple[Job, DictConfig]],
 ) -> Reproduction:
     """The reproduction with memory and GPU-hours beside each row, where the models' sizes are known."""
     if request.size != "paper" or request.table == "pract":

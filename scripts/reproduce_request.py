@@ -97,6 +97,10 @@ class Request:
         if self.table == "pract":
             if self.size == "small":
                 _refuse_without_file(self.model_path)
+            elif not self.data:
+                raise InputError(
+                    "size=paper of table=pract needs AgentBoard's and WebShop's data: env.data=FOLDER"
+                )
             return
         _refuse_without_dataset(configurations[0][1])
         if self.size == "small":
@@ -132,7 +136,8 @@ def _refuse_without_model(configurations: Sequence[tuple[Job, DictConfig]]) -> N
 
     from scripts.planning import read_sizes
 
-    cfg = next(cfg for job, cfg in configurations if "{before}" not in str(cfg.model.path) and _is_base(job))
+    # Of an evaluation of what is yet to be trained the model cannot be here.
+    cfg = next(cfg for job, cfg in configurations if not any("/best" in o for o in job.overrides))
     config = instantiate(cfg.model, _convert_="all")
     if config.path and not Path(config.path).exists():
         raise InputError(
@@ -140,10 +145,6 @@ def _refuse_without_model(configurations: Sequence[tuple[Job, DictConfig]]) -> N
         )
     if config.path or config.fallback_wheel is None:
         read_sizes(config)
-
-
-def _is_base(job: Job) -> bool:
-    return not any("/best" in override for override in job.overrides)
 
 
 def read_request(arguments: Sequence[str]) -> Request:
@@ -223,4 +224,4 @@ def _mapping(text: str) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict):
         raise InputError(f"slurm={text}: write it as slurm='{{timeout_min: 120, gpus_per_node: 8}}'")
-    return json.loads(json.dumps(content, default=str))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(content, default=str))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latro.errors import InputError
 from scripts import paired, stats
 from scripts.contrasts import Contrast, Setting, contrasts
 from scripts.published import Published
@@ -137,8 +138,15 @@ def row_cells(
 
 
 def measured_as(sheet: Sheet, measure: str) -> str:
-    """The full name of a measure: by the grader that reads answers as the paper does, if there is one, or the first."""
+    """The full name of a measure: by the grader that reads answers as the paper does, or else by the first.
+
+    Raises InputError if the run has it by no grader.
+    """
     names = [name for name in sheet.measures if name.partition(",")[0] == measure]
+    if not names:
+        raise InputError(
+            f"{sheet.name} has no {measure}; it has {', '.join(sheet.measures)}: evaluate it anew"
+        )
     wanted = f"{measure},{PAPERS_GRADER}"
     return wanted if wanted in names else names[0]
 
@@ -153,11 +161,16 @@ def estimate(sheets: Sequence[Sheet], measure: str) -> stats.Estimate:
     if len(sheets) > 1:
         found = paired.clustered(values_SN, np.zeros((1, len(ids))), matched=False).difference
         if found.stderr > 0:
-            return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+            return _within(found)
     if whole:
         # Of seeds that all agree, Wilson's interval over items: no spread seen is no certainty.
         return stats.proportion(round(float(values_SN.mean()) * len(ids)), len(ids))
-    return stats.mean(values_SN.mean(axis=0).tolist())
+    return _within(stats.mean(values_SN.mean(axis=0).tolist()))
+
+
+def _within(found: stats.Estimate) -> stats.Estimate:
+    """The estimate with its interval cut to what a share can be."""
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 def shifted(ours: stats.Estimate | None, paper: float | None) -> stats.Estimate | None:
