@@ -120,7 +120,8 @@ def _not_run(cells: Sequence[Cell], request: Request) -> str:
         return ""
     lines = []
     for key, cell in rows.items():
-        how = "" if cell.row.impossible else f"<br><code>{escape(request.command(key))}</code>"
+        commands = [] if cell.row.impossible else [request.command(key), *request.by_hand(cell.row)]
+        how = "".join(f"<br><code>{escape(command)}</code>" for command in commands)
         lines.append(f"<li><b>{escape(key)}</b> {escape(cell.status)}: {escape(cell.missing)}{how}</li>")
     several = "row" if len(rows) == 1 else "rows"
     return f"<details class=fold><summary>{len(rows)} {several} not run</summary><ul>{''.join(lines)}</ul></details>"

@@ -12,9 +12,9 @@ import yaml
 from omegaconf import DictConfig
 
 from latro.errors import InputError
-from scripts import latro_rows, pract_rows
+from scripts import latro_sizes, pract_rows
 from scripts.published import tables
-from scripts.reproduction import Reproduction
+from scripts.reproduction import Reproduction, Row
 from scripts.sweep_plan import LAUNCHERS, Job
 
 SIZES = ("tiny", "small", "paper")
@@ -64,10 +64,10 @@ class Request:
                 raise InputError(f"env={self.env}: size=small has recipes for {', '.join(pract_rows.HAND)}")
             return pract_rows.small(self.env, self.model_path, self.data)
         if self.size == "tiny":
-            return latro_rows.tiny(self.table, self.seeds)
+            return latro_sizes.tiny(self.table, self.seeds)
         if self.size == "small":
-            return latro_rows.small(self.table, self.seeds, self.model, self.model_path, self.data)
-        return latro_rows.paper(self.table, self.seeds[:1], self.data, dict(self.paths), self.launch)
+            return latro_sizes.small(self.table, self.seeds, self.model, self.model_path, self.data)
+        return latro_sizes.paper(self.table, self.seeds[:1], self.data, dict(self.paths), self.launch)
 
     def idle(self, reproduction: Reproduction) -> str:
         """Why a row that could be run was not."""
@@ -87,6 +87,22 @@ class Request:
                 *["run=true"] * (self.size == "paper"),
             ]
         )
+
+    def by_hand(self, row: Row) -> list[str]:
+        """The commands behind a row under its first seed, as they can be given without this script."""
+        if row.impossible:
+            return []
+        return [
+            shlex.join(
+                [
+                    *(shlex.split(job.launch) or ["python"]),
+                    *("-m", f"scripts.{job.script}"),
+                    *(*job.overrides, *self.given.get(job.script, ())),
+                    f"output_dir={job.folder}",
+                ]
+            )
+            for job in row.jobs(self.folder, row.seeds[0])
+        ]
 
     def refuse_what_is_missing(self, configurations: Sequence[tuple[Job, DictConfig]]) -> None:
         """Raise InputError for data, a model or hardware that is not here; nothing has been started by then."""
@@ -159,7 +175,7 @@ def read_request(arguments: Sequence[str]) -> Request:
         script, _, rest = key.partition(".")
         if script in SCRIPTS and rest:
             theirs.setdefault(script, []).append(f"{rest}={value}")
-        elif script in latro_rows.MODELS and rest == "path":
+        elif script in latro_sizes.MODELS and rest == "path":
             paths[script] = value
         elif key in KEYS:
             given[key] = value

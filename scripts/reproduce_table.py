@@ -22,7 +22,7 @@ from scripts.stats import Estimate
 
 COLUMNS = (
     "cell", "section", "row", "column", "status", "ours", "low", "high", "items", "seeds", "paper", "difference",
-    "difference_low", "difference_high", "changes", "costs", "why", "command",
+    "difference_low", "difference_high", "changes", "costs", "why", "takes", "command", "by_hand",
 )  # fmt: skip
 
 
@@ -177,6 +177,7 @@ def rows_of(found: Sequence[Cell], request: Request) -> Iterator[dict[str, Any]]
             "why": cell.why,
             "takes": cell.row.takes,
             "command": "" if cell.row.impossible else request.command(cell.row.key),
+            "by_hand": request.by_hand(cell.row),
         }
 
 
@@ -202,7 +203,7 @@ def bounded(value: float) -> float | None:
 def table_csv(found: Sequence[Cell], request: Request) -> str:
     """A row for each cell; lists and mappings as JSON."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows_of(found, request):
         writer.writerow(

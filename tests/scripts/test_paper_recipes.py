@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from latro.planning import Work, memory_parts, sharded_peak
-from scripts.latro_rows import MODELS, paper
+from scripts.latro_sizes import MODELS, paper
 from scripts.paper_plan import LENGTHS, SIZES, evaluation, latro, needs, sft
 from scripts.reproduction import Row, Stage
 from tests.latro.test_architectures import ROWS

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import lzma
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from scripts.reproduce import main
 from scripts.reproduced import estimate, shifted
 from scripts.sheets import Measure, Sheet
 from scripts.sweep_plan import Job
+from tests.scripts.clerk import STUDY, record_study
 
 ROOT = Path(__file__).parents[2]
 CHILD = Path(__file__).with_name("fake_reproduction.py")
@@ -121,6 +123,13 @@ def test_every_cell_that_was_not_run_says_why_and_how(run) -> None:
             f"python -m scripts.reproduce table=latro_gsm8k size=tiny folder={folder} only={row}"
         )
         assert cell["why"] in ("run=false", "only if it is named")
+    *_, tested = found["K=4/greedy"]["by_hand"]
+    assert tested == (
+        "python -m scripts.evaluate_latro task=running_sums evaluation.batch_rows=128 "
+        "evaluation.answer_likelihood=false chunk=250 model=base "
+        f"""'model.path='"'"'{folder}/jobs/K=4/seed=0/best'"'"'' evaluation.max_tokens=24 seed=0 """
+        f"output_dir={folder}/jobs/K=4-evaluated/seed=0"
+    )
 
 
 def test_what_failed_is_a_row_its_chain_ends_and_the_rest_goes_on(run, monkeypatch, capsys) -> None:
@@ -269,3 +278,17 @@ def test_two_reproductions_do_not_work_in_one_folder(run, tmp_path: Path, capsys
     with FileLock(tmp_path / "run/.lock"):
         assert run(*LATRO, "only=base", "seeds=0")[0] == 2
     assert "another sweep is at work there; wait for it, or give another folder=" in capsys.readouterr().err
+
+
+def test_the_clerks_recording_is_what_size_tiny_asks_today(tmp_path: Path) -> None:
+    """If this fails, prompts, tasks or rows changed: python -m tests.scripts.clerk"""
+    record_study(tmp_path / "anew.jsonl", tmp_path / "study")
+    anew = (tmp_path / "anew.jsonl").read_text().splitlines()
+    shipped = lzma.decompress(STUDY.read_bytes()).decode().splitlines()
+
+    def asked(lines: list[str]) -> set[tuple[str, str, str]]:
+        rows = [json.loads(line) for line in lines[1:]]
+        return {(row["tag"], json.dumps(row["prompt"]), row["reply"]["text"]) for row in rows}
+
+    assert asked(anew) == asked(shipped)
+    assert json.loads(shipped[0])["model"] == "clerk (made up)"
