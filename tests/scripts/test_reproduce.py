@@ -182,6 +182,17 @@ def test_killed_half_way_and_started_again_it_redoes_nothing(run, tmp_path: Path
             and key.count("/") == 1} == {"done"}  # fmt: skip
 
 
+def test_on_a_cluster_an_evaluation_waits_for_its_training(run, monkeypatch) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("REPRODUCTION_FAILS", "jobs/sft/")
+    status, folder = run(*LATRO, "only=base,sft,latro", "seeds=0", "launcher=slurm_local")
+    assert status == 1
+    assert starts(folder) == {
+        "base-evaluated/seed=0": 1, "latro/seed=0": 1, "latro-evaluated/seed=0": 1, "sft/seed=0": 1,
+    }  # fmt: skip
+    assert cells(folder)["latro/greedy"]["ours"] == 7 / 8
+
+
 def test_agents_are_read_by_their_arms_with_what_learning_cost(run, capsys) -> None:
     status, folder = run("table=pract", "size=tiny", "only=act,react,batch,traj")
     assert status == 0
