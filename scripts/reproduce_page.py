@@ -7,11 +7,19 @@ from html import escape
 from scripts.page import fill, section, table, tiles
 from scripts.published import Published
 from scripts.reproduce_request import Request
-from scripts.reproduce_table import by_section, change_text, paper_note, paper_text, percent, signed
+from scripts.reproduce_table import (
+    by_section,
+    change_text,
+    paper_note,
+    paper_text,
+    percent,
+    signed,
+    words_by_row,
+)
 from scripts.reproduced import Cell, surviving
 from scripts.reproduction import Reproduction
 
-WIDTH, ROW, SIDE = 640, 44, 24
+WIDTH, ROW, SIDE = 640, 52, 36
 
 
 def page(reproduction: Reproduction, told: Published, found: Sequence[Cell], request: Request) -> str:
@@ -20,9 +28,9 @@ def page(reproduction: Reproduction, told: Published, found: Sequence[Cell], req
     for number, (title, cells) in enumerate(by_section(found).items()):
         shown = [cell for cell in cells if cell.ours is not None]
         body = _picture(shown) + _table(reproduction, shown) if shown else ""
-        words = sorted({cell.words for cell in cells if cell.words})
+        words = words_by_row(cells)
         if words:
-            body += f"<p class=hint>The paper: {escape('; '.join(words))}.</p>"
+            body += f"<p class=hint>The paper: {escape(words)}.</p>"
         body += _not_run([cell for cell in cells if cell.status != "done"], request)
         parts.append(section(f"section-{number + 1}", escape(title), body))
     return fill(f"{reproduction.table}, reproduced", parts)
@@ -56,7 +64,7 @@ def _picture(shown: Sequence[Cell]) -> str:
         marks.append(f'<text x="{x:.1f}" y="{height - 12}" text-anchor=middle>{tick}%</text>')
     for number, cell in enumerate(shown):
         assert cell.ours is not None
-        y = ROW * number + 32
+        y = ROW * number + 36
         low, high = (
             place(bound) if math.isfinite(bound) else place(cell.ours.value)
             for bound in (cell.ours.low, cell.ours.high)

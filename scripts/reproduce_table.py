@@ -49,6 +49,17 @@ def paper_text(cell: Cell) -> str:
     return " / ".join(f"{value:.1f}" for value in cell.paper.values()) or "-"
 
 
+def words_by_row(cells: Sequence[Cell]) -> str:
+    """What the paper says in place of numbers, with the rows of which it says it, where it does not say one thing."""
+    said: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if cell.words:
+            said.setdefault(cell.words, {})[cell.row.label] = None
+    if len(said) < 2:
+        return "".join(said)
+    return "; ".join(f"{words} ({', '.join(rows)})" for words, rows in said.items())
+
+
 def by_section(found: Sequence[Cell]) -> Mapping[str, list[Cell]]:
     """Cells by section, and by model where the models are the paper's."""
     sections: dict[str, list[Cell]] = {}
@@ -73,8 +84,7 @@ def print_table(
         if shown:
             console.print(_section(reproduction, section, shown))
             if not any(cell.paper for cell in shown):
-                words = "; ".join(dict.fromkeys(cell.words for cell in shown))
-                console.print(f"the paper: {words}", highlight=False)
+                console.print(f"the paper: {words_by_row(shown)}", highlight=False)
     _print_changes(found, console)
     _print_not_run(found, request, console)
 
@@ -93,7 +103,7 @@ def _print_changes(found: Sequence[Cell], console: Console) -> None:
                 cell.row.key,
                 change.base,
                 cell.column,
-                signed(change.difference),
+                signed(change.difference) if change.flips else "+0.0 (no item changed)",
                 f"{change.won} {change.lost}",
                 p_text(change.adjusted),
                 style="bold" if change.survives else "",
