@@ -29,6 +29,7 @@ from latro.errors import InputError
 from scripts.entry import fail, status_of
 from scripts.launching import Chain, run_chains
 from scripts.published import published
+from scripts.reproduce_page import page
 from scripts.reproduce_request import Request, read_request
 from scripts.reproduce_table import json_text, print_table, table_csv
 from scripts.reproduced import Cell, cells
@@ -135,8 +136,6 @@ def write(
     request: Request, reproduction: Reproduction, found: Sequence[Cell], arguments: Sequence[str]
 ) -> int:
     """Write and print the table; the number of cells that failed."""
-    from scripts.reproduce_page import page
-
     told = published(request.table)
     command = ["scripts.reproduce", *arguments]
     write_text(request.folder / "reproduce.json", json_text(reproduction, told, found, command, request))

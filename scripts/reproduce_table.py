@@ -96,7 +96,8 @@ def _print_changes(found: Sequence[Cell], console: Console) -> None:
         return
     table = Table(title="paired changes, points", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for column in ("row", "from", "cell", "change [95%]", "won lost", "p, Holm"):
-        table.add_column(column, justify="left" if column in ("row", "from", "cell") else "right")
+        left = column in ("row", "from", "cell")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
     for cell in found:
         for change in cell.changes:
             table.add_row(
