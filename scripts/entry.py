@@ -83,6 +83,25 @@ def guard(call: Callable[..., None], *arguments: DictConfig | str, config_name: 
         sys.exit(fail(line))
 
 
+def status_of(call: Callable[[], int], stopped: str) -> int:
+    """The call's exit status. What the user can mend is said in one line, and `stopped` after Ctrl-C.
+
+    For scripts that Hydra does not start: the parents of sweeps.
+    """
+    try:
+        return call()
+    except KeyboardInterrupt:
+        return fail(stopped, status=130)
+    except Exception as error:
+        first: BaseException = error
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        line = explain(first)
+        if line is None:
+            raise
+        return fail(line)
+
+
 def fail(line: str, status: int = 2) -> int:
     """Print one line to standard error and return the exit status."""
     print(f"error: {line}", file=sys.stderr)

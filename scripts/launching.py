@@ -22,13 +22,15 @@ POLL = 1.0
 """Seconds between two looks at the cluster's queue."""
 Ended = Callable[[Job, int, float], None]
 """Told of each job's end: the job, its exit status, its seconds."""
+Chain = Sequence[tuple[Job, Sequence[str]]]
+"""Jobs with further overrides of their own, of which each needs what the one before it leaves."""
 
 
 def command(plan: Plan, job: Job, further: Sequence[str] = ()) -> list[str]:
     """The command line of a job."""
-    start = shlex.split(plan.config.launch) or [sys.executable]
+    start = shlex.split(job.launch) or [sys.executable]
     folders = [piece for folder in plan.config_dirs for piece in ("--config-dir", folder)]
-    module = ["-m", f"scripts.{plan.config.script}"]
+    module = ["-m", f"scripts.{job.script}"]
     return [*start, *module, *folders, *job.overrides, *further, f"output_dir='{job.folder}'"]
 
 
@@ -37,25 +39,30 @@ def log_of(plan: Plan, job: Job) -> Path:
     return plan.folder / "logs" / f"{job.name.replace('/', '+')}.log"
 
 
-async def run_jobs(plan: Plan, jobs: Sequence[tuple[Job, Sequence[str]]], ended: Ended) -> None:
-    """Run all jobs, each with further overrides of its own; a failed one does not stop the others.
+async def run_chains(plan: Plan, chains: Sequence[Chain], ended: Ended) -> None:
+    """Run all chains, so many side by side. A failed job ends its chain and no other one.
 
     Cancelled, it stops what runs: first as Ctrl-C would, then for good.
     """
     if plan.config.launcher != "local":
-        await _on_cluster(plan, jobs, ended)
+        await _on_cluster(plan, chains, ended)
         return
     gate = asyncio.Semaphore(plan.config.jobs)
 
-    async def one(job: Job, further: Sequence[str]) -> None:
+    async def one(chain: Chain) -> None:
         async with gate:
-            started = time.monotonic()
-            status = await run_child(command(plan, job, further), log_of(plan, job), child_environment(plan))
-            ended(job, status, time.monotonic() - started)
+            for job, further in chain:
+                started = time.monotonic()
+                status = await run_child(
+                    command(plan, job, further), log_of(plan, job), child_environment(plan)
+                )
+                ended(job, status, time.monotonic() - started)
+                if status:
+                    return
 
     async with asyncio.TaskGroup() as group:
-        for job, further in jobs:
-            group.create_task(one(job, further))
+        for chain in chains:
+            group.create_task(one(chain))
 
 
 async def run_child(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> int:
@@ -107,7 +114,22 @@ def cluster_child(arguments: list[str], log: str, folder: str) -> int:
         ).returncode
 
 
-async def _on_cluster(plan: Plan, jobs: Sequence[tuple[Job, Sequence[str]]], ended: Ended) -> None:
+async def _on_cluster(plan: Plan, chains: Sequence[Chain], ended: Ended) -> None:
+    """An array of the chains' first jobs, then one of the second jobs whose first is done, and so on."""
+    whole = list(chains)
+    for place in range(max(map(len, chains), default=0)):
+        failed: list[Job] = []
+
+        def noted(job: Job, status: int, seconds: float, failed: list[Job] = failed) -> None:
+            if status:
+                failed.append(job)
+            ended(job, status, seconds)
+
+        await _array(plan, [chain[place] for chain in whole if len(chain) > place], noted)
+        whole = [chain for chain in whole if len(chain) > place and chain[place][0] not in failed]
+
+
+async def _array(plan: Plan, jobs: Chain, ended: Ended) -> None:
     """Submit all jobs as one array and wait; cancelled, it cancels what waits or runs."""
     try:
         import submitit

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from latro.errors import InputError
-from scripts.launching import run_jobs
+from scripts.launching import run_chains
 from scripts.sweep_plan import composed
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def search(under_way: "Sweep") -> None:
                 file.write(json.dumps(trial.params) + "\n")
         jobs = plan.grid({key: str(value) for key, value in trial.params.items()})
         missing = under_way.add(list(composed(plan, jobs)))
-        await run_jobs(plan, missing, under_way.ended)
+        await run_chains(plan, [[job] for job in missing], under_way.ended)
         values = under_way.figure(jobs)
         if len(values) == len(jobs):
             study.tell(trial, fmean(values))

@@ -16,17 +16,19 @@ sweep again and it takes up only what is missing. It leaves sweep.json, sweep.cs
 
 import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from latro.errors import InputError
 from scripts.casting import until_stopped
-from scripts.entry import INPUT_ERRORS, fail
-from scripts.launching import last_words, log_of, run_jobs
+from scripts.entry import status_of
+from scripts.launching import last_words, log_of, run_chains
 from scripts.run import refuse_unwritable, write_text
 from scripts.sweep_plan import Job, Plan, composed, read_plan, refuse_other_runs
 from scripts.sweep_table import (
@@ -47,6 +49,11 @@ class Sweep:
     plan: Plan
     results: dict[Path, Result] = field(default_factory=dict)
     """By the job's folder, in the order of the grid."""
+    costs: Mapping[Path, float] = field(default_factory=dict)
+    """What jobs cost beside one another, where they are unlike; by folder."""
+    started: float = field(default_factory=time.monotonic)
+    before: frozenset[Path] = frozenset()
+    """Folders of jobs that were finished before."""
 
     def add(self, jobs: Sequence[tuple[Job, DictConfig]]) -> list[tuple[Job, list[str]]]:
         """Take jobs in; those that are still to run, with their further overrides."""
@@ -55,6 +62,7 @@ class Sweep:
             refuse_other_runs(job, cfg)
             if read_outcome(job.folder) is not None:
                 self.results[job.folder] = Result(job=job, status="finished")
+                self.before |= {job.folder}
             else:
                 self.results[job.folder] = Result(job=job, status="not run", error="the sweep was stopped")
                 missing.append((job, self.grouped(cfg)))
@@ -77,7 +85,22 @@ class Sweep:
         )
         settled = sum(result.status != "not run" for result in self.results.values())
         end = f"{seconds:.0f} s" if done else error
-        print(f"[{settled}/{len(self.results)}] {'done' if done else 'FAILED'} {job.name}: {end}", flush=True)
+        left = self.time_left(time.monotonic() - self.started)
+        print(
+            f"[{settled}/{len(self.results)}] {'done' if done else 'FAILED'} {job.name}: {end}{left}",
+            flush=True,
+        )
+
+    def time_left(self, elapsed: float) -> str:
+        """`; about 12 min left`, by what the jobs of this session cost and took; nothing after the last."""
+        cost = {True: 0.0, False: 0.0}
+        for folder, result in self.results.items():
+            if folder not in self.before:
+                cost[result.status != "not run"] += self.costs.get(folder, 1.0)
+        if not cost[True] or not cost[False]:
+            return ""
+        minutes = elapsed * cost[False] / cost[True] / 60
+        return f"; about {minutes:.0f} min left" if minutes >= 1 else "; less than a minute left"
 
     def figure(self, jobs: Sequence[Job]) -> list[float]:
         """The first metric of the jobs that finished."""
@@ -102,20 +125,26 @@ def sweep(arguments: Sequence[str]) -> int:
         print(
             f"{len(jobs)} jobs, {len(jobs) - len(missing)} of them finished before; {plan.folder}", flush=True
         )
-        work = run_jobs(plan, missing, under_way.ended)
-    plan.folder.mkdir(parents=True, exist_ok=True)
+        work = run_chains(plan, [[job] for job in missing], under_way.ended)
+    return alone(plan.folder, work, lambda: tell(under_way, arguments), "give sweep_dir")
+
+
+def alone(folder: Path, work: Coroutine[Any, Any, None], tell: Callable[[], int], otherwise: str) -> int:
+    """Do the work with the folder locked, and tell of it whatever ends it; what `tell` returns.
+
+    Raises InputError if another process is at work in the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(plan.folder / ".lock", timeout=0):
+        with FileLock(folder / ".lock", timeout=0):
             try:
                 until_stopped(work)
             finally:
-                failed = tell(under_way, arguments)
+                told = tell()
     except Timeout:
         work.close()
-        raise InputError(
-            f"{plan.folder}: another sweep is at work there; wait for it, or give sweep_dir"
-        ) from None
-    return failed
+        raise InputError(f"{folder}: another sweep is at work there; wait for it, or {otherwise}") from None
+    return told
 
 
 def tell(under_way: Sweep, arguments: Sequence[str]) -> int:
@@ -143,17 +172,9 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0
-    try:
-        return 1 if sweep(arguments) else 0
-    except KeyboardInterrupt:
-        return fail("stopped by hand; the same command takes up what is missing", status=130)
-    except INPUT_ERRORS as error:
-        return fail(str(error))
-    except BaseExceptionGroup as group:
-        bad = group.subgroup(INPUT_ERRORS)
-        if bad is None:
-            raise
-        return fail(str(bad.exceptions[0]))
+    return status_of(
+        lambda: 1 if sweep(arguments) else 0, "stopped by hand; the same command takes up what is missing"
+    )
 
 
 if __name__ == "__main__":

@@ -91,6 +91,10 @@ class Job:
     overrides: tuple[str, ...]
     """All that its command line says, but for its folder."""
     folder: Path
+    script: str
+    """Which of `scripts/` it is."""
+    launch: str = ""
+    """Put before it instead of `python`."""
 
     @property
     def setting(self) -> tuple[tuple[str, str], ...]:
@@ -135,6 +139,8 @@ class Plan:
             knobs=knobs,
             overrides=(*self.fixed, *(f"{key}={value}" for key, value in knobs.items())),
             folder=self.folder / "jobs" / name,
+            script=self.config.script,
+            launch=self.config.launch,
         )
 
 
@@ -236,15 +242,23 @@ def composed(plan: Plan, jobs: Sequence[Job]) -> Iterator[tuple[Job, DictConfig]
                     *job.overrides,
                     f"output_dir='{job.folder}'",
                 ]
-                cfg = compose(plan.config.script, overrides)
+                cfg = compose(job.script, overrides)
                 OmegaConf.to_container(cfg, resolve=True)
             except (HydraException, OmegaConfBaseException) as error:
-                raise InputError(f"{explain(error, plan.config.script)}; no job was started") from None
+                raise InputError(f"{explain(error, job.script)}; no job was started") from None
             yield job, cfg
 
 
 def refuse_other_runs(job: Job, cfg: DictConfig) -> None:
-    """Raise InputError if the job's folder holds a run of another configuration: of an older conf, say."""
+    """Raise InputError if the job's folder holds a damaged outcome, or a run of another configuration."""
+    outcome = job.folder / "results.json"
+    if outcome.is_file():
+        try:
+            json.loads(outcome.read_text(encoding="utf-8"))
+        except ValueError:
+            raise InputError(
+                f"{outcome}: damaged or cut off; delete it and start again: the run goes on from what its folder holds"
+            ) from None
     written = job.folder / "config.yaml"
     if not written.is_file():
         return

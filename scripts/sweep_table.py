@@ -53,12 +53,18 @@ class Effect:
 
 
 def read_outcome(folder: Path) -> dict[str, Any] | None:
-    """`results.json` of a finished job; None if it is missing, cut off, or that of a stopped run."""
+    """`results.json` of a finished job; None if it is missing, cut off, or that of a stopped run.
+
+    A run that used up its budget is finished: that is what a budget is for.
+    """
     try:
         outcome = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return outcome if isinstance(outcome, dict) and not outcome.get("stopped") else None
+    if not isinstance(outcome, dict):
+        return None
+    stopped = str(outcome.get("stopped") or "")
+    return outcome if not stopped or stopped.startswith("budget:") else None
 
 
 def default_metrics(outcome: Mapping[str, Any]) -> tuple[str, ...]:

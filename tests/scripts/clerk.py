@@ -1,9 +1,10 @@
 """A made-up clerk in place of a model: it keeps the bundled to-do list, badly at first, by the book once it has one.
 
-The recording that `experiment=pract/smoke` replays is the clerk's. It has to be made anew when a prompt, the bundled
-list or the smoke experiment changes:  python -m tests.scripts.clerk
+The recordings that `experiment=pract/smoke` and `scripts.reproduce table=pract size=tiny` replay are the clerk's. They
+have to be made anew when a prompt, the bundled list or what they hold changes:  python -m tests.scripts.clerk
 """
 
+import lzma
 import re
 import tempfile
 from collections.abc import Sequence
@@ -18,8 +19,14 @@ from pract.prompts import call_text
 from pract.types import Action, Message, Reply, Task
 from scripts.comparing import compare_arms
 from scripts.learning import learn
+from scripts.pract_rows import tiny
+from scripts.reproduction import chains
 
 RECORDING = Path(__file__).parents[2] / "pract" / "llm" / "recordings" / "todo_clerk.jsonl"
+STUDY = RECORDING.with_name("todo_clerk_study.jsonl.xz")
+"""What every variant and baseline of `size=tiny` asks."""
+TOLD_TO_LOOK = ("- finish: Finish only", "- finish: Finish when an observation", "look first")
+"""A principle of its own, one written by hand, a reflection among the notes."""
 EVALUATED = ("env=todo", "agent=act", "agent.max_steps=8", "llm=bundled", "limit=4")
 """The evaluation that the recording holds besides the smoke run; its arms are act, react and learned."""
 PRINCIPLES = {
@@ -37,7 +44,7 @@ CRITIQUE = (
 
 
 class Clerk:
-    """Satisfies `Chat`. Without a principle for `finish` it guesses; with one it looks, and mostly gets it right."""
+    """Satisfies `Chat`. Until something tells it to look first it guesses; then it mostly gets it right."""
 
     model = "clerk (made up)"
     context_tokens = 8192
@@ -69,7 +76,7 @@ class Clerk:
                 if "not solved" in user
                 else "All went well; keep to get_projects first, then finish."
             )
-        return call_text(self._next("- finish: Finish only" in system, user))
+        return call_text(self._next(any(words in system for words in TOLD_TO_LOOK), user))
 
     def _next(self, careful: bool, user: str) -> Action:
         task = next(task for task in self._tasks if f"Task: {task.instruction}\n" in user + "\n")
@@ -103,17 +110,30 @@ def configuration(root: str, *overrides: str) -> DictConfig:
 
 def record(path: Path, folder: Path) -> None:
     """Record the clerk in a whole smoke run, and in the evaluation after it."""
-    recorder = (
+    learned = ("experiment=pract/smoke", f"output_dir={folder}/learned")
+    learn(configuration("optimize_pract", *learned, *recorder(path)))
+    evaluated = (*EVALUATED, f"output_dir={folder}/compared", f"principles={folder}/learned/principles.json")
+    compare_arms(configuration("evaluate_pract", *evaluated, *recorder(path)))
+
+
+def recorder(path: Path) -> tuple[str, ...]:
+    """Overrides that put the clerk behind a recording."""
+    return (
         "llm=replay",
         f"llm.path={path}",
         "llm.mode=record",
         "+llm.inner._target_=tests.scripts.clerk.Clerk",
     )
-    learn(
-        configuration("optimize_pract", "experiment=pract/smoke", f"output_dir={folder}/learned", *recorder)
-    )
-    evaluated = (*EVALUATED, f"output_dir={folder}/compared", f"principles={folder}/learned/principles.json")
-    compare_arms(configuration("evaluate_pract", *evaluated, *recorder))
+
+
+def record_study(path: Path, folder: Path) -> None:
+    """Record the clerk in all that `size=tiny` runs with it, in the order in which it runs."""
+    rows = [row for row in tiny().rows if "clerk" in row.section]
+    for chain in chains(rows, folder):
+        for job in chain:
+            asked = [override for override in job.overrides if not override.startswith("llm")]
+            start = {"optimize_pract": learn, "evaluate_pract": compare_arms}[job.script]
+            start(configuration(job.script, *asked, f"output_dir='{job.folder}'", *recorder(path)))
 
 
 if __name__ == "__main__":
@@ -121,3 +141,5 @@ if __name__ == "__main__":
     RECORDING.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as place:
         record(RECORDING, Path(place))
+        record_study(Path(place) / "study.jsonl", Path(place) / "study")
+        STUDY.write_bytes(lzma.compress((Path(place) / "study.jsonl").read_bytes(), preset=9))

@@ -32,9 +32,8 @@ def test_sign_flip_of_few_pairs_counts_every_flip() -> None:
 
 def test_sign_flip_without_a_difference_says_nothing() -> None:
     assert paired.sign_flip([0.1, 0.7], [0.1, 0.7]) == 1.0
-    assert (
-        paired.sign_flip([0.1, 0.7, 0.9], [0.1, 0.2, 0.9]) == 1.0
-    )  # one unequal pair is as likely either way
+    assert paired.sign_flip([0.1, 0.7], [0.1, 0.2]) == 1.0  # a single one has two signs, both as extreme
+    assert paired.sign_flip([0.9, 0.7], [0.1, 0.2]) == 0.5
 
 
 def test_sign_flip_agrees_with_the_gate_of_pract() -> None:

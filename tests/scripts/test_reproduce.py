@@ -1,0 +1,305 @@
+"""Reproducing the tables with children that are made up: what is run, taken up again, told and refused. No model."""
+
+import csv
+import errno
+import json
+import lzma
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from latro.errors import InputError
+from scripts import launching, reproduce
+from scripts.reproduce import main
+from scripts.reproduced import estimate, shifted
+from scripts.sheets import Measure, Sheet
+from scripts.sweep_plan import Job
+from tests.scripts.clerk import STUDY, record_study
+
+ROOT = Path(__file__).parents[2]
+CHILD = Path(__file__).with_name("fake_reproduction.py")
+LATRO = ("table=latro_gsm8k", "size=tiny")
+
+
+def fake(plan: object, job: Job, further: object = ()) -> list[str]:
+    """Instead of a job's own command."""
+    return [sys.executable, str(CHILD), job.script, *job.overrides, f"output_dir='{job.folder}'"]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Reproductions in a folder of its own; gives the exit status and the folder."""
+    monkeypatch.setattr(launching, "command", fake)
+
+    def call(*arguments: str) -> tuple[int, Path]:
+        return main([*arguments, f"folder={tmp_path}/run"]), tmp_path / "run"
+
+    return call
+
+
+def cells(folder: Path) -> dict[str, dict]:
+    return {cell["cell"]: cell for cell in json.loads((folder / "reproduce.json").read_text())["cells"]}
+
+
+def starts(folder: Path) -> dict[str, int]:
+    return {
+        str(path.parent.relative_to(folder / "jobs")): len(path.read_text().splitlines())
+        for path in folder.rglob("starts.txt")
+    }
+
+
+def test_a_table_has_ours_beside_the_papers_and_paired_changes(run, capsys) -> None:
+    status, folder = run(*LATRO, "only=base,sft,latro,beta=0", "seeds=0,1")
+    assert status == 0
+    assert set(starts(folder).values()) == {1}
+    assert len(starts(folder)) == 2 * (1 + 2 + 2) + 2  # base is only evaluated, beta=0 has one seed
+    found = cells(folder)
+    greedy = found["latro/greedy"]
+    assert (greedy["status"], greedy["items"], greedy["seeds"]) == ("done", 8, 2)
+    assert greedy["ours"] == pytest.approx(6.5 / 8)
+    assert found["latro/maj@8"]["ours"] == pytest.approx(7.5 / 8)
+    assert greedy["paper"] == {"phi35_mini": 87.6, "mistral_7b": 67.3, "llama31_8b": 80.1}
+    assert greedy["difference"] is None  # another task and model
+    changes = {change["from"]: change for change in greedy["changes"]}
+    assert changes["base"]["value"] == pytest.approx(5.5 / 8)
+    assert changes["sft"]["value"] == pytest.approx(2.5 / 8)
+    (ablated,) = found["beta=0/greedy"]["changes"]
+    assert (ablated["from"], ablated["value"], ablated["tested_by"]) == ("latro", -1 / 8, "McNemar, exact")
+    assert found["beta=0/greedy"]["paper"] == "not in the paper"
+    printed = capsys.readouterr().out
+    assert "not comparable: wind tunnel" in printed
+    assert "not run: not asked for: only= names others" in printed
+    assert "min left" in printed or "less than a minute left" in printed
+    with (folder / "reproduce.csv").open() as file:
+        assert {row["cell"]: row["status"] for row in csv.DictReader(file)}["K=2/greedy"] == "not run"
+    page = (folder / "reproduce.html").read_text()
+    assert "87.6 / 67.3 / 80.1" in page
+    assert "only=K=2" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_wilsons_interval_over_items_and_a_wider_one_over_seeds(tmp_path: Path) -> None:
+    def sheet(right: int, seed: int) -> Sheet:
+        values = {str(number): float(number < right) for number in range(8)}
+        measures = {
+            f"accuracy_greedy,{name}": Measure(kind="right", values=values) for name in ("exact", "paper")
+        }
+        return Sheet(folder=tmp_path, seed=seed, identity={}, measures=measures, items={})
+
+    one = estimate([sheet(1, 0)], "accuracy_greedy")
+    assert (one.value, one.low, one.high) == (
+        0.125,
+        pytest.approx(0.0224, abs=1e-3),
+        pytest.approx(0.4709, abs=1e-3),
+    )
+    two = estimate([sheet(7, 0), sheet(6, 1)], "accuracy_greedy")
+    assert two.value == 6.5 / 8
+    assert two.low == pytest.approx(0.018, abs=1e-3)  # Student's of one degree of freedom is wide
+    assert two.high == 1.0
+    alike = estimate([sheet(8, 0), sheet(8, 1)], "accuracy_greedy")
+    assert (alike.value, alike.low) == (1.0, pytest.approx(0.6756, abs=1e-3))  # no spread is no certainty
+    gap = shifted(one, 10.0)
+    assert gap is not None
+    assert (gap.value, gap.low) == (pytest.approx(0.025), pytest.approx(one.low - 0.1))
+    with pytest.raises(InputError, match="has no accuracy_maj8; it has accuracy_greedy,exact"):
+        estimate([sheet(1, 0)], "accuracy_maj8")
+
+
+def test_every_cell_that_was_not_run_says_why_and_how(run) -> None:
+    status, folder = run(*LATRO, "run=false")
+    assert status == 0
+    assert starts(folder) == {}
+    found = cells(folder)
+    assert len(found) == 50
+    for key, cell in found.items():
+        assert cell["status"] == "not run"
+        row = key.rpartition("/")[0]
+        assert cell["command"] == (
+            f"python -m scripts.reproduce table=latro_gsm8k size=tiny folder={folder} only={row}"
+        )
+        assert cell["why"] in ("run=false", "only if it is named")
+    *_, tested = found["K=4/greedy"]["by_hand"]
+    assert tested == (
+        "python -m scripts.evaluate_latro task=running_sums evaluation.batch_rows=128 "
+        "evaluation.answer_likelihood=false chunk=250 model=base "
+        f"""'model.path='"'"'{folder}/jobs/K=4/seed=0/best'"'"'' evaluation.max_tokens=24 seed=0 """
+        f"output_dir={folder}/jobs/K=4-evaluated/seed=0"
+    )
+
+
+def test_what_failed_is_a_row_its_chain_ends_and_the_rest_goes_on(run, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("REPRODUCTION_FAILS", "jobs/sft/")
+    status, folder = run(*LATRO, "only=base,sft,latro", "seeds=0")
+    assert status == 1
+    found = cells(folder)
+    assert {key: cell["status"] for key, cell in found.items() if key.endswith("/greedy")}[
+        "sft/greedy"
+    ] == "failed"
+    assert found["sft/greedy"]["why"] == "sft/seed=0: the job is unlucky"
+    assert found["latro/greedy"]["status"] == "done"
+    assert "sft-evaluated/seed=0" not in starts(folder)
+    assert "failed: sft/seed=0: the job is unlucky: sft" not in capsys.readouterr().err
+    monkeypatch.delenv("REPRODUCTION_FAILS")
+    assert run(*LATRO, "only=base,sft,latro", "seeds=0")[0] == 0
+    assert cells(folder)["sft/greedy"]["ours"] == 0.5
+    assert starts(folder) == {
+        "base-evaluated/seed=0": 1, "latro/seed=0": 1, "latro-evaluated/seed=0": 1, "sft/seed=0": 2,
+        "sft-evaluated/seed=0": 1,
+    }  # fmt: skip
+
+
+def test_killed_half_way_and_started_again_it_redoes_nothing(run, tmp_path: Path) -> None:
+    patched = (
+        "import sys, scripts.launching as launching; from tests.scripts.test_reproduce import fake; "
+        "launching.command = fake; from scripts.reproduce import main; sys.exit(main(sys.argv[1:]))"
+    )
+    asked = (*LATRO, "only=base,sft,latro", "seeds=0", "jobs=1")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", patched, *asked, f"folder={tmp_path}/run"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "REPRODUCTION_HANGS": "jobs/sft-evaluated"},
+    )
+    deadline = time.monotonic() + 120
+    while not (hanging := list(tmp_path.rglob("hanging"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGKILL)  # no time for last words
+    out, _ = parent.communicate(timeout=60)
+    os.kill(int(hanging[0].read_text()), signal.SIGKILL)
+    assert "5 jobs, 0 of them finished before" in out
+    before = starts(tmp_path / "run")
+    status, folder = run(*asked)
+    assert status == 0
+    after = starts(folder)
+    assert {name for name in before if after[name] > before[name]} == {"sft-evaluated/seed=0"}
+    assert {cell["status"] for key, cell in cells(folder).items() if key.split("/")[0] in ("base", "sft", "latro")
+            and key.count("/") == 1} == {"done"}  # fmt: skip
+
+
+def test_on_a_cluster_an_evaluation_waits_for_its_training(run, monkeypatch) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("REPRODUCTION_FAILS", "jobs/sft/")
+    status, folder = run(*LATRO, "only=base,sft,latro", "seeds=0", "launcher=slurm_local")
+    assert status == 1
+    assert starts(folder) == {
+        "base-evaluated/seed=0": 1, "latro/seed=0": 1, "latro-evaluated/seed=0": 1, "sft/seed=0": 1,
+    }  # fmt: skip
+    assert cells(folder)["latro/greedy"]["ours"] == 7 / 8
+
+
+def test_agents_are_read_by_their_arms_with_what_learning_cost(run, capsys) -> None:
+    status, folder = run("table=pract", "size=tiny", "only=act,react,batch,traj")
+    assert status == 0
+    found = cells(folder)
+    batch = found["batch/score"]
+    assert (batch["ours"], batch["costs"]) == (1.0, {"calls": 12, "tokens": 3400})
+    assert {change["from"]: change["value"] for change in batch["changes"]} == {
+        "react": pytest.approx(4 / 6), "traj": 0.0,
+    }  # fmt: skip
+    assert batch["paper"].startswith("claim: better than ReAct")
+    assert found["shop/react/score"]["why"].startswith("needs a recording of it")
+    assert found["shop/react/score"]["command"] == ""
+    assert "REPLAY: no model is asked" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["table=latro_gms8k", "size=tiny"], "table=latro_gms8k: did you mean latro_gsm8k? There are latro_gsm8k, latro_arc, pract"),  # noqa: E501
+        (["table=pract", "size=huge"], "size=huge: choose one of tiny, small, paper"),
+        (["table=pract"], "size=: choose one of tiny, small, paper"),
+        ([*LATRO, "only=bae"], "only=bae: there is no such row; there are base, sft, latro, "),
+        ([*LATRO, "job=2"], "job=: there is no such key; did you mean jobs=?"),
+        ([*LATRO, "jobs=0"], "jobs=0: give whole numbers of at least 1"),
+        ([*LATRO, "seeds=a"], "seeds=a: give whole numbers"),
+        ([*LATRO, "-m"], "-m: write key=value"),
+        ([*LATRO, "train_latro.max_stpes=2"], "there is no key 'max_stpes' in this configuration; did you mean 'max_steps'?; no job was started"),  # noqa: E501
+        (["table=latro_gsm8k", "size=small", "model=gpt2"], "model=gpt2: size=small has recipes for smollm2_135m, qwen_coder_0_5b"),  # noqa: E501
+        (["table=latro_gsm8k", "size=small", "task.path=nowhere", "seeds=0"], "nowhere"),
+        (["table=pract", "size=small"], "needs a model: model_path=MODEL.gguf"),
+        (["table=pract", "size=small", "model_path=no.gguf"], "model_path=no.gguf: no such file"),
+        (["table=latro_arc", "size=paper", "run=true", "only=phi35_mini/base"], "needs 8 GPUs of 80 GB, and 0 are"),
+        (["table=latro_arc", "size=paper", "only=phi35_mini/base", "hardware=abacus"], "hardware='abacus': give"),
+    ],
+)  # fmt: skip
+def test_bad_requests_are_refused_in_one_line_before_any_job(
+    arguments, line, run, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    status, folder = run(*arguments)
+    err = capsys.readouterr().err
+    assert (status, err.count("\n")) == (2, 1), err
+    assert line in err
+    assert starts(folder) == {}
+
+
+def test_a_results_file_that_was_cut_in_half_is_named_and_nothing_is_lost(run, capsys) -> None:
+    asked = (*LATRO, "only=base,latro", "seeds=0")
+    _, folder = run(*asked)
+    whole = folder / "jobs/latro-evaluated/seed=0/results.json"
+    text = whole.read_text()
+    whole.write_text(text[: len(text) // 2])
+    assert run(*asked)[0] == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"{whole}: damaged or cut off; delete it and start again" in err
+    whole.write_text(text)
+    items = whole.with_name("items.jsonl")
+    items.write_text(items.read_text()[:-40])
+    assert run(*asked)[0] == 2
+    assert f"{items}, line 8: damaged or cut off" in capsys.readouterr().err
+    whole.unlink()
+    assert run(*asked)[0] == 0
+    assert starts(folder)["latro/seed=0"] == 1
+
+
+def test_a_full_disk_is_said_in_one_line_and_what_was_run_stays(run, monkeypatch, capsys) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(reproduce, "write_text", full)
+    status, folder = run(*LATRO, "only=base", "seeds=0")
+    err = capsys.readouterr().err
+    assert (status, err.count("\n")) == (2, 1)
+    assert "the disk is full while writing" in err
+    monkeypatch.undo()
+    monkeypatch.setattr(launching, "command", fake)
+    assert run(*LATRO, "only=base", "seeds=0")[0] == 0
+    assert starts(folder) == {"base-evaluated/seed=0": 1}
+
+
+def test_an_empty_folder_is_begun_in_and_a_file_is_refused(run, tmp_path: Path, capsys) -> None:
+    (tmp_path / "run/jobs/base-evaluated/seed=0").mkdir(parents=True)
+    assert run(*LATRO, "only=base", "seeds=0")[0] == 0
+    (tmp_path / "file").write_text("")
+    assert main([*LATRO, f"folder={tmp_path}/file/run"]) == 2
+    assert "is a file; choose another" in capsys.readouterr().err
+
+
+def test_two_reproductions_do_not_work_in_one_folder(run, tmp_path: Path, capsys) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run/.lock"):
+        assert run(*LATRO, "only=base", "seeds=0")[0] == 2
+    assert "another sweep is at work there; wait for it, or give another folder=" in capsys.readouterr().err
+
+
+def test_the_clerks_recording_is_what_size_tiny_asks_today(tmp_path: Path) -> None:
+    """If this fails, prompts, tasks or rows changed: python -m tests.scripts.clerk"""
+    record_study(tmp_path / "anew.jsonl", tmp_path / "study")
+    anew = (tmp_path / "anew.jsonl").read_text().splitlines()
+    shipped = lzma.decompress(STUDY.read_bytes()).decode().splitlines()
+
+    def asked(lines: list[str]) -> set[tuple[str, str, str]]:
+        rows = [json.loads(line) for line in lines[1:]]
+        return {(row["tag"], json.dumps(row["prompt"]), row["reply"]["text"]) for row in rows}
+
+    assert asked(anew) == asked(shipped)
+    assert json.loads(shipped[0])["model"] == "clerk (made up)"
