@@ -11,7 +11,7 @@ ours is not ahead of the published scheme by as much as the shape names.
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -43,14 +43,7 @@ def measure_rollout(cfg: DictConfig) -> tuple[list[dict], list[str]]:
     """Rows and failures of drawing rationales."""
     from scripts.benchmark_rollout import rollout_failures, rollout_rows
 
-    rows = rollout_rows(
-        cfg.size,
-        rounds=cfg.rounds,
-        seed=cfg.seed,
-        model_path=cfg.model_path,
-        data_path=cfg.data_path,
-        say=lambda line: print(line, file=sys.stderr),
-    )
+    rows = rollout_rows(cfg.size, **real_model(cfg))
     return rows, rollout_failures(cfg.size, rows)
 
 
@@ -58,15 +51,19 @@ def measure_step(cfg: DictConfig) -> tuple[list[dict], list[str]]:
     """Rows and failures of whole steps."""
     from scripts.benchmark_step import step_failures, step_rows
 
-    rows = step_rows(
-        cfg.size,
-        rounds=cfg.rounds,
-        seed=cfg.seed,
-        model_path=cfg.model_path,
-        data_path=cfg.data_path,
-        say=lambda line: print(line, file=sys.stderr),
-    )
+    rows = step_rows(cfg.size, **real_model(cfg))
     return rows, step_failures(cfg.size, rows)
+
+
+def real_model(cfg: DictConfig) -> dict[str, Any]:
+    """What the parts that decode are given: how often, from which seed, with which model and questions."""
+    return {
+        "rounds": cfg.rounds,
+        "seed": cfg.seed,
+        "model_path": cfg.model_path,
+        "data_path": cfg.data_path,
+        "say": lambda line: print(line, file=sys.stderr),
+    }
 
 
 PARTS: dict[str, Callable[[DictConfig], tuple[list[dict], list[str]]]] = {

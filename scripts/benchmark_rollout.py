@@ -6,6 +6,7 @@ rows of the three prompts of its data loader; ours takes all prompts of a step, 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -15,7 +16,7 @@ from latro.pretraining import TinyLlamaShape, byte_tokenizer, tiny_llama
 from latro.sampling import SamplingConfig, cut, sample_rationales
 from latro.tasks.gsm8k import Gsm8k
 from latro.types import Example
-from scripts.measuring import Spent, matmul_rate, peak_of, spent
+from scripts.measuring import Spent, in_turn, matmul_rate, peak_of, spent
 from scripts.published_rollout import published_rollout
 
 
@@ -190,11 +191,8 @@ def rollout_rows(
     schemes: dict[str, Callable[[Bench, RolloutSize, int], Outcome]] = {"ours": ours, "published": published}
     for scheme in schemes.values():
         scheme(bench, shortest(shape), seed)
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in schemes}
-    for number in range(rounds):
-        for name, scheme in schemes.items():
-            outcomes[name].append(scheme(bench, shape, seed + number))
-            say(f"{shape.name}, {name}: {outcomes[name][-1]}")
+    calls = {f"{shape.name}, {name}": partial(scheme, bench, shape) for name, scheme in schemes.items()}
+    outcomes = dict(zip(schemes, in_turn(calls, rounds, seed, say).values(), strict=True))
     ceiling = matmul_rate()
     rows = [row(shape, name, outcomes[name], bench.model, ceiling) for name in ("published", "ours")]
     for each in rows:

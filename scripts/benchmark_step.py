@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -23,7 +24,7 @@ from latro.sampling import SamplingConfig, cut
 from latro.scored_tokens import ScoringConfig
 from latro.trainer import LatroTrainer
 from scripts.benchmark_rollout import Bench, RolloutSize, full_bench, small_bench
-from scripts.measuring import Spent, matmul_rate, spent
+from scripts.measuring import Spent, in_turn, matmul_rate, spent
 from scripts.published_rollout import published_rollout
 from scripts.published_scheme import published_update
 from scripts.training import quiet_libraries
@@ -220,11 +221,10 @@ def step_rows(
     few = replace(shape, rollout=replace(shape.rollout, prompts=shape.prompts_scored, K=2, max_tokens=2))
     for scheme in SCHEMES.values():  # what is imported and allocated once is no scheme's cost
         scheme(bench, few, seed)
-    steps: dict[str, list[StepTaken]] = {name: [] for name in SCHEMES}
-    for number in range(rounds):
-        for name, scheme in SCHEMES.items():
-            steps[name].append(scheme(bench, shape, seed + number))
-            say(f"{shape.rollout.name}, {name}: {steps[name][-1]}")
+    calls = {
+        f"{shape.rollout.name}, {name}": partial(scheme, bench, shape) for name, scheme in SCHEMES.items()
+    }
+    steps = dict(zip(SCHEMES, in_turn(calls, rounds, seed, say).values(), strict=True))
     ceiling = matmul_rate()
     rows = [row(shape, name, steps[name], bench, ceiling) for name in SCHEMES]
     for each in rows:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from latro.errors import InputError
 from scripts.latro_rows import MAIN, Ground, knobs, lengths, main_rows, votes
@@ -77,19 +78,31 @@ def tiny(table: str, seeds: Sequence[int]) -> Reproduction:
     )
 
 
-def small(table: str, seeds: Sequence[int], model: str, path: str, data: str) -> Reproduction:
-    """A real small model on the paper's dataset. Raises InputError for a model without recipes."""
-    if model not in SMALL:
-        raise InputError(f"model={model}: size=small has recipes for {', '.join(SMALL)}")
-    name, task, beta = DATASETS[table]
+def recipes(table: str, model: str, path: str, data: str, /, **more: Any) -> Ground:
+    """The recipes of a model on a table's dataset; without `path` and `data` both come from the hub."""
+    name, task, _ = DATASETS[table]
     own = (f"model.path='{path}'",) * bool(path)
     rows_from = (f"task.path='{data}'",) * bool(data)
-    ground = Ground(
+    return Ground(
         prefix=f"{model}/",
         latro=(f"experiment=latro/{name}_{model}", *rows_from, *own),
         sft=(f"experiment=sft/{name}_{model}", *rows_from, *own),
         asked=(f"task={task}", *rows_from),
         base=(f"model={model}", *own),
+        **more,
+    )
+
+
+def small(table: str, seeds: Sequence[int], model: str, path: str, data: str) -> Reproduction:
+    """A real small model on the paper's dataset. Raises InputError for a model without recipes."""
+    if model not in SMALL:
+        raise InputError(f"model={model}: size=small has recipes for {', '.join(SMALL)}")
+    name, _, beta = DATASETS[table]
+    ground = recipes(
+        table,
+        model,
+        path,
+        data,
         seeds=tuple(seeds),
         costs=(7200.0, 3600.0, 3600.0),
         longest=SMALL[model],
@@ -108,17 +121,14 @@ def small(table: str, seeds: Sequence[int], model: str, path: str, data: str) ->
 
 def paper(table: str, seeds: Sequence[int], data: str, paths: dict[str, str], launch: str) -> Reproduction:
     """The paper's three models on eight GPUs."""
-    name, task, beta = DATASETS[table]
-    rows_from = (f"task.path='{data}'",) * bool(data)
+    name, _, beta = DATASETS[table]
     rows: list[Row] = []
     for model in MODELS:
-        own = (f"model.path='{paths[model]}'",) if model in paths else ()
-        ground = Ground(
-            prefix=f"{model}/",
-            latro=(f"experiment=latro/{name}_{model}", *rows_from, *own),
-            sft=(f"experiment=sft/{name}_{model}", *rows_from, *own),
-            asked=(f"task={task}", *rows_from),
-            base=(f"model={model}", *own),
+        ground = recipes(
+            table,
+            model,
+            paths.get(model, ""),
+            data,
             seeds=tuple(seeds),
             launch=launch or ZERO3,
             costs=(36000.0, 18000.0, 3600.0),

@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 MB = 1e6
 
@@ -34,6 +37,18 @@ def alternating(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[
         for name, call in calls.items():
             times[name].append(spent(call))
     return times
+
+
+def in_turn(
+    schemes: Mapping[str, Callable[[int], T]], rounds: int, seed: int, say: Callable[[str], None]
+) -> dict[str, list[T]]:
+    """What each scheme found, `rounds` times from one seed after another, in turn so that all meet one weather."""
+    found: dict[str, list[T]] = {name: [] for name in schemes}
+    for number in range(rounds):
+        for name, scheme in schemes.items():
+            found[name].append(scheme(seed + number))
+            say(f"{name}: {found[name][-1]}")
+    return found
 
 
 def resident(field: str) -> float:

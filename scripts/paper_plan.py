@@ -18,37 +18,13 @@ from scripts.planning import work_of
 from scripts.reproduction import Row
 
 GPUS = 8
+LLAMA = ModelSizes(
+    hidden=4096, layers=32, intermediate=14336, query=4096, key=1024, heads=32, vocabulary=128256, tied=False
+)
 SIZES = {  # of the models' published configurations
-    "phi35_mini": ModelSizes(
-        hidden=3072,
-        layers=32,
-        intermediate=8192,
-        query=3072,
-        key=3072,
-        heads=32,
-        vocabulary=32064,
-        tied=False,
-    ),
-    "mistral_7b": ModelSizes(
-        hidden=4096,
-        layers=32,
-        intermediate=14336,
-        query=4096,
-        key=1024,
-        heads=32,
-        vocabulary=32768,
-        tied=False,
-    ),
-    "llama31_8b": ModelSizes(
-        hidden=4096,
-        layers=32,
-        intermediate=14336,
-        query=4096,
-        key=1024,
-        heads=32,
-        vocabulary=128256,
-        tied=False,
-    ),
+    "phi35_mini": replace(LLAMA, hidden=3072, intermediate=8192, query=3072, key=3072, vocabulary=32064),
+    "mistral_7b": replace(LLAMA, vocabulary=32768),
+    "llama31_8b": LLAMA,
 }
 
 
