@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from latro.evaluation import Item, summary
 from latro.types import Graded
@@ -32,9 +33,19 @@ RUNNABLE = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which every runnable block has been run: the README's in order, then those of docs."""
-    place = tmp_path_factory.mktemp("readme")
-    (place / "bin").mkdir()
+    """A folder in which every runnable block has been run, once for all of pytest's processes."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "documents"
+    with FileLock(place.with_suffix(".lock")):
+        if not (place / "done").exists():
+            run_blocks(place)
+            (place / "done").touch()
+    return place
+
+
+def run_blocks(place: Path) -> None:
+    """The README's blocks in order, then those of docs."""
+    (place / "bin").mkdir(parents=True)
     python = place / "bin" / "python"
     # `-m` looks in the working folder first; outside a checkout the package is found by its path.
     python.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{ROOT}" exec {shlex.quote(sys.executable)} "$@"\n')
@@ -55,7 +66,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             text=True,
         )
         assert done.returncode == 0, f"{block}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return place
 
 
 def metrics(run: Path) -> list[dict]:
