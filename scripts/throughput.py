@@ -25,6 +25,7 @@ from pract.llm.openai import OpenAIChat
 from pract.principles import initial_principles
 from pract.seats import Seats
 from pract.types import Task
+from scripts.casting import until_stopped
 from scripts.loopback import MODEL, Served
 
 
@@ -89,7 +90,7 @@ def measure_rate(setting: Setting, server: Served, episodes: int, seconds: float
             await players.play(waves * episodes)
             return load.rate(setting, episodes, players.calls - before)
 
-    return asyncio.run(measured())
+    return until_stopped(measured())
 
 
 def measure_memory(setting: Setting, server: Served, episodes: int, queued: int) -> Memory:
@@ -114,7 +115,7 @@ def measure_memory(setting: Setting, server: Served, episodes: int, queued: int)
                 most_ahead=players.most_ahead,
             )
 
-    return asyncio.run(measured())
+    return until_stopped(measured())
 
 
 class _Players:
