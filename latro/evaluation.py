@@ -14,10 +14,11 @@ from latro.encoding import NO_RATIONALE, Encoder, join
 from latro.errors import InputError
 from latro.grading.likelihood import likelihood_grades
 from latro.grading.vote import majority_vote
-from latro.likelihood import likelihood
+from latro.likelihood import answer_likelihood
 from latro.rollout.base import Request
 from latro.rollout.choosing import check_engine, make_engine
 from latro.sampling import cut, row_seed
+from latro.scored_tokens import ScoringConfig
 from latro.tasks.base import LikelihoodTask, Task
 from latro.types import Example, Graded
 
@@ -40,6 +41,8 @@ class EvaluationConfig:
     """Also score the options of multiple-choice questions by likelihood (`acc`, `acc_norm`)."""
     answer_likelihood: bool = True
     """Also score the gold answer behind the own rationale, behind none, and behind another prompt's."""
+    fused_head: bool = True
+    """See `latro.scored_tokens.ScoringConfig`."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,6 +58,11 @@ class EvaluationConfig:
     def rows_scored(self) -> int:
         """Rows scored at once."""
         return self.batch_rows or 64
+
+    @property
+    def scoring(self) -> ScoringConfig:
+        """How answers and options are scored."""
+        return ScoringConfig(fused_head=self.fused_head)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,12 +121,10 @@ def evaluate(
     if config.answer_likelihood:
         own = [item.rationale_ids for item in items]
         for kind, rationales in (("own", own), ("none", [[] for _ in own])):
-            answer_likelihoods(
-                model, encoder, examples, items, kind, rationales, config.rows_scored, progress
-            )
+            answer_likelihoods(model, encoder, examples, items, kind, rationales, config, progress)
     options = all(example.choices for example in examples)
     if config.choice_scores and options and isinstance(task, LikelihoodTask):
-        choice_scores(model, encoder, task, examples, items, config.rows_scored, progress)
+        choice_scores(model, encoder, task, examples, items, config, progress)
     return items
 
 
@@ -192,7 +198,7 @@ def compare_with_others(
     """
     if config.answer_likelihood:
         rationales = [partner.rationale_ids for partner in partners]
-        answer_likelihoods(model, encoder, examples, items, "other", rationales, config.rows_scored, progress)
+        answer_likelihoods(model, encoder, examples, items, "other", rationales, config, progress)
 
 
 def answer_likelihoods(
@@ -202,7 +208,7 @@ def answer_likelihoods(
     items: Sequence[Item],
     kind: str,
     rationales: Sequence[Sequence[int]],
-    batch_rows: int,
+    config: EvaluationConfig,
     progress: Progress,
 ) -> None:
     """Fill in log π(y|x,z) of each example's gold answer with the given rationale."""
@@ -210,7 +216,7 @@ def answer_likelihoods(
     answers = [encoder.answer_ids(example.answer) for example in examples]
     rows = [(*p, *r, *a) for p, r, a in zip(prompts, rationales, answers, strict=True)]
     done = 0
-    for chunk in by_length(rows, batch_rows):
+    for chunk in by_length(rows, config.rows_scored):
         batch = join(
             [prompts[i] for i in chunk],
             [replace(NO_RATIONALE, ids=tuple(rationales[i])) for i in chunk],
@@ -218,7 +224,7 @@ def answer_likelihoods(
             encoder.pad_token_id,
         )
         with torch.no_grad():
-            answer_B = likelihood(model, batch.to(model.device), score_stop=False).answer_BT.sum(-1)
+            answer_B = answer_likelihood(model, batch.to(model.device), scoring=config.scoring)
         for index, value in zip(chunk, answer_B.tolist(), strict=True):
             items[index].log_answer[kind] = value
         done += len(chunk)
@@ -231,7 +237,7 @@ def choice_scores(
     task: LikelihoodTask,
     examples: Sequence[Example],
     items: Sequence[Item],
-    batch_rows: int,
+    config: EvaluationConfig,
     progress: Progress,
 ) -> None:
     """Fill in `acc` and `acc_norm`: the options' likelihoods behind a plain-text question, as lm-eval scores them."""
@@ -241,7 +247,7 @@ def choice_scores(
         rows += [split_ids(encoder, context, continuation) for continuation in continuations]
     scores: list[float] = [0.0] * len(rows)
     done = 0
-    for chunk in by_length([[*context, *ids] for context, ids in rows], batch_rows):
+    for chunk in by_length([[*context, *ids] for context, ids in rows], config.rows_scored):
         batch = join(
             [rows[i][0] for i in chunk],
             [NO_RATIONALE] * len(chunk),
@@ -249,7 +255,7 @@ def choice_scores(
             encoder.pad_token_id,
         )
         with torch.no_grad():
-            answer_B = likelihood(model, batch.to(model.device), score_stop=False).answer_BT.sum(-1)
+            answer_B = answer_likelihood(model, batch.to(model.device), scoring=config.scoring)
         for index, value in zip(chunk, answer_B.tolist(), strict=True):
             scores[index] = value
         done += len(chunk)

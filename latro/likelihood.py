@@ -73,6 +73,15 @@ def likelihood(
     )
 
 
+def answer_likelihood(
+    model: Callable[..., Any], batch: RationaleBatch, *, scoring: ScoringConfig = DEFAULT
+) -> Tensor:
+    """[B] log π(y|x,z), nats: the answers alone, so that the head's product is taken for no other token."""
+    tokens = wanted(batch, batch.answer_mask_BT, 1.0, score_stop=False)
+    logprob_A = token_logprob(model, batch.ids_BT, tokens, scoring, use_cache=False)
+    return put(logprob_A, batch.answer_mask_BT).sum(-1)
+
+
 def scored_tokens(batch: RationaleBatch) -> Tensor:
     """[B, T] True on rationale, answer and the one token before the answer; nothing predicts a row's first token."""
     scored_BT = batch.rationale_mask_BT | batch.answer_mask_BT

@@ -8,8 +8,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from latro.encoding import Rationale, RationaleBatch, join
 from latro.exact import flat_gradient, tiny_llama
-from latro.likelihood import likelihood
-from latro.scored_tokens import chunk_logprob
+from latro.likelihood import answer_likelihood, likelihood
+from latro.scored_tokens import ScoringConfig, chunk_logprob
 from tests.fakes import TableConfig, TableModel
 
 PROMPTS = [[1, 2, 3], [4, 1]]
@@ -89,6 +89,22 @@ def test_one_pass_equals_a_loop_over_tokens(name: str, temperature: float, score
         assert result.answer_BT[b].tolist() == pytest.approx(tokens + [0.0] * (3 - width), abs=1e-6)
         assert float(result.rationale_B[b].detach()) == pytest.approx(rationale, abs=1e-6)
         assert float(result.before_answer_B[b].detach()) == pytest.approx(last, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("fused_head", [True, False])
+def test_the_answer_alone_is_scored_the_same(name: str, fused_head: bool):
+    model = MODELS[name]()
+    answer_B = answer_likelihood(model, batch(), scoring=ScoringConfig(fused_head=fused_head))
+    expected = [sum(row_by_row(model, b, 1.0, False)[0]) for b in range(6)]
+    assert answer_B.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_only_positions_that_predict_the_answer_reach_the_head():
+    model, seen = tiny_llama(6, 0), []
+    model.lm_head.register_forward_hook(lambda head, inputs, output: seen.append(inputs[0].shape[-2]))
+    answer_likelihood(model, batch(), scoring=ScoringConfig(fused_head=False))
+    assert seen == [sum(len(ANSWERS[b // 3]) for b in range(6))]
 
 
 @pytest.mark.parametrize("name", MODELS)
