@@ -71,7 +71,7 @@ def _picture(shown: Sequence[Cell]) -> str:
         )
         title = f"{cell.row.label}, {cell.column}"
         marks.append(
-            f'<g class="validation in"><title>{escape(title)}: {escape(percent(cell.ours))}</title>'
+            f'<g class="ours c0"><title>{escape(title)}: {escape(percent(cell.ours))}</title>'
             f"<text x={SIDE} y={y - 12}>{escape(title)}</text>"
             f'<line x1="{low:.1f}" x2="{high:.1f}" y1={y} y2={y} />'
             f'<circle cx="{place(cell.ours.value):.1f}" cy={y} r=6 /></g>'
@@ -79,12 +79,13 @@ def _picture(shown: Sequence[Cell]) -> str:
         for model, value in cell.paper.items():
             shape = f"M{place(value / 100):.1f},{y - 5}l5,5l-5,5l-5,-5z"
             marks.append(
-                f'<path class=train d="{shape}"><title>the paper, {escape(model)}: {value}</title></path>'
+                f'<path class="paper soft" d="{shape}">'
+                f"<title>the paper, {escape(model)}: {value}</title></path>"
             )
     label = "ours with 95% intervals, the paper's figures as diamonds"
-    legend = "<span><i class='dot in'></i>ours, 95% interval</span>"
+    legend = "<span><i class='dot c0'></i>ours, 95% interval</span>"
     if any(cell.paper for cell in shown):
-        legend += "<span><i class=diamond></i>the paper</span>"
+        legend += "<span><i class='diamond soft'></i>the paper</span>"
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" role=img aria-label="{label}">{"".join(marks)}</svg>'
         f"<p class=legend>{legend}</p>"
@@ -93,10 +94,8 @@ def _picture(shown: Sequence[Cell]) -> str:
 
 def _table(reproduction: Reproduction, shown: Sequence[Cell]) -> str:
     head = ["row", "cell", f"ours, {reproduction.unit}", "items", "seeds", "paper"]
-    head += ["ours - paper"] * (not reproduction.comparable) + [
-        *reproduction.measures,
-        "paired change, points",
-    ]
+    head += ["ours - paper"] * (not reproduction.comparable)
+    head += ["paired change, points", *reproduction.measures]
     rows = []
     for cell in shown:
         assert cell.ours is not None
@@ -110,12 +109,12 @@ def _table(reproduction: Reproduction, shown: Sequence[Cell]) -> str:
         ]
         if not reproduction.comparable:
             row.append(signed(cell.difference) if cell.difference is not None else "")
-        row += [f"{cell.costs[name]:.0f}" if name in cell.costs else "" for name in reproduction.measures]
         changes = "<br>".join(
             f"<b>{escape(change_text(change))}</b>" if change.survives else escape(change_text(change))
             for change in cell.changes
         )
-        rows.append([*map(escape, row), changes])
+        costs = [f"{cell.costs[name]:.0f}" if name in cell.costs else "" for name in reproduction.measures]
+        rows.append([*map(escape, row), changes, *costs])
     return table(head, rows)
 
 

@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
+from scripts import launching
 from scripts.comparing import compare_arms
 from scripts.learning import learn
 from scripts.report import main as report
+from scripts.reproduce import main as reproduce
 from tests.scripts.clerk import EVALUATED, configuration
 from tests.scripts.run_folders import training
+from tests.scripts.test_report import evaluation
+from tests.scripts.test_reproduce import LATRO, fake
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = (
@@ -20,7 +24,8 @@ FLAGS = (
 )  # fmt: skip
 WIDTHS = (390, 1280)
 PAGES = (
-    "training/report", "seeds/report", "learned/report", "learned/history", "compared/report", "comparison/comparison",
+    "training/report", "seeds/report", "evaluated/report", "learned/report", "learned/history", "compared/report",
+    "comparison/comparison", "reproduced/reproduce",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
@@ -40,9 +45,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compare_arms(configuration("evaluate_pract", *EVALUATED, f"output_dir={place}/compared", principles))
     assert report([str(place / "training")]) == 0
     assert report([str(place / "seeds/seed_0"), str(place / "seeds/seed_1")]) == 0
+    assert report([str(evaluation(place / "evaluated"))]) == 0
     from scripts.compare_runs import main as compare_runs
 
     assert compare_runs([str(place / "compared"), "--out", str(place / "comparison")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launching, "command", fake)
+        rows = "only=base,sft,latro,beta=0,K=2"
+        assert reproduce([*LATRO, rows, "seeds=0", f"folder={place}/reproduced"]) == 0
     return place
 
 
@@ -61,6 +71,7 @@ def test_a_page_is_clicked_through_without_error_request_or_overflow(
     name: str, folder: Path, browser: Any
 ) -> None:
     page, trouble = opened(browser, folder / f"{name}.html")
+    assert set(page.evaluate(UNSTYLED)) <= {"stroke", "start"}  # plain ones, as all are without a style
     assert click_through(page) > 0
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
@@ -75,6 +86,12 @@ def test_a_page_is_clicked_through_without_error_request_or_overflow(
 
 
 PAPER = {"light": "rgb(251, 250, 247)", "dark": "rgb(22, 22, 20)"}
+UNSTYLED = """() => {
+  const styles = [...document.styleSheets].flatMap(sheet => [...sheet.cssRules]).map(rule => rule.cssText).join(" ");
+  const names = new Set([...document.querySelectorAll("[class]")].flatMap(found => [...found.classList]));
+  return [...names].filter(name => !new RegExp(`[.]${name}(?![\\w-])`).test(styles));
+}"""
+"""Classes that the page uses and nothing in its style knows: words of another version of it."""
 CLIPPED = """() => [...document.querySelectorAll("svg text")].filter(text => {
   const inner = text.getBoundingClientRect(), outer = text.closest("svg").getBoundingClientRect();
   const beside = inner.left < outer.left - 1 || inner.right > outer.right + 1;
