@@ -75,6 +75,9 @@ class AgentConfig:
     """Characters of one observation that are shown; the rest is cut and the cut is marked."""
     example: str = ""
     """A worked execution; empty: the call form of the first action."""
+    example_turns: bool = False
+    """Show the worked execution as turns of the chat, before the real ones, and not within the instruction: small
+    models do as the turns above did rather than as a text says. Needs `turns: chat`."""
     wording: Wording = field(default_factory=Wording)
 
     def __post_init__(self) -> None:
@@ -89,10 +92,25 @@ class AgentConfig:
                 f"agent.style={self.style!r} cannot be ranked: with agent.calls=choice set agent.style=act"
             )
 
+        if self.example_turns:
+            if self.turns != "chat" or self.calls != "text":
+                raise InputError(
+                    f"agent.example_turns=true with agent.turns={self.turns}, agent.calls={self.calls}: turns of an "
+                    "example belong before those of a chat in text; set agent.turns=chat agent.calls=text"
+                )
+            prompts.example_turns(self.example, self.cue)
+
     @property
     def inline(self) -> bool:
         """Whether a thought stands before each call."""
         return self.thoughts == "inline" and self.style != "act"
+
+    @property
+    def cue(self) -> str:
+        """What the user's turns end with."""
+        if self.calls == "native":
+            return ""
+        return INLINE_CUE if self.inline else "" if self.turns == "chat" else "Action:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +147,10 @@ class Agent:
             style=config.style,
             actions=self.actions,
             principles=principles,
-            example=config.example or self._default_example(),
+            example="" if config.example_turns else config.example or self._default_example(),
             format_line=self._format_line(),
         )
+        self._example = prompts.example_turns(config.example, config.cue) if config.example_turns else []
 
     async def take_turn(
         self, task: Task, first: str, steps: Sequence[Step], hints: Mapping[str, Any], *, seed: int, tag: str
@@ -202,12 +221,11 @@ class Agent:
             dropped=dropped,
             thoughts=config.inline,
         )
-        cue = "" if native else INLINE_CUE if config.inline else "" if chat else "Action:"
-        messages = [self._system, prompts.act_user(execution, cue)]
+        messages = [self._system, *self._example, prompts.act_user(execution, config.cue)]
         if native:
             messages.extend(_native_turns(steps, dropped))
         elif chat:
-            messages.extend(prompts.chat_turns(steps, cue, dropped=dropped, thoughts=config.inline))
+            messages.extend(prompts.chat_turns(steps, config.cue, dropped=dropped, thoughts=config.inline))
         return messages
 
     def _format_line(self) -> str:

@@ -121,6 +121,30 @@ def act_user(execution: str, cue: str) -> Message:
     return Message(role="user", content=section("Execution", execution) + (f"\n{cue}" if cue else ""))
 
 
+def example_turns(example: str, cue: str) -> list[Message]:
+    """A worked execution as turns of a chat, in the form of the real one that follows.
+
+    Lines that begin with `Task:` or `Observation:` are the user's, those with `Thought:` or `Action:` the assistant's,
+    others go on with the turn they stand in. Raises InputError unless it begins with a task and ends with a call.
+    """
+    turns: list[tuple[str, list[str]]] = []
+    for line in example.strip().splitlines():
+        role = _SPEAKERS.get(line.partition(":")[0], turns[-1][0] if turns else "")
+        if not turns or role != turns[-1][0]:
+            turns.append((role, []))
+        turns[-1][1].append(f"# Execution\n{line}" if line.startswith("Task:") else line)
+    if not turns or turns[0][0] != "user" or turns[-1][0] != "assistant":
+        raise InputError(
+            f"agent.example={example[:40]!r}: with agent.example_turns it begins with a line `Task: ...` and ends with "
+            "`Action: ...`; write one out, or set agent.example_turns=false"
+        )
+    asks = f"\n{cue}" if cue else ""
+    return [Message(role=role, content="\n".join(lines) + asks * (role == "user")) for role, lines in turns]
+
+
+_SPEAKERS = {"Task": "user", "Observation": "user", "Thought": "assistant", "Action": "assistant"}
+
+
 def reflect_prompt(
     wording: Wording,
     *,

@@ -1,6 +1,7 @@
 """The agent's turns with a scripted chat; no model."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -149,3 +150,55 @@ def test_a_chat_only_grows_at_its_end() -> None:
 def test_an_unknown_way_of_taking_turns_is_refused() -> None:
     with pytest.raises(InputError, match=r"agent\.turns='none' is none of one, chat"):
         AgentConfig(turns="none")
+
+
+CUE = "Write `Thought:` with what the last observation shows and what is needed next, then `Action:` with one call."
+EXAMPLE = """Task: Find the key.
+Action: look[{}]
+Observation: A door
+and a key.
+Action: take[{"item": "key"}]"""
+
+
+def test_a_worked_execution_is_shown_as_turns_before_the_real_ones() -> None:
+    agent = Agent(
+        ScriptedChat(["look[{}]"]),
+        AgentConfig(style="act", turns="chat", example=EXAMPLE, example_turns=True),
+        [LOOK, OPEN],
+    )
+    system, *told = agent.prompt(Task(id="t", instruction="Leave."), "A room.", [])
+    assert "# Example" not in system.content
+    assert [(message.role, message.content) for message in told] == [
+        ("user", "# Execution\nTask: Find the key."),
+        ("assistant", "Action: look[{}]"),
+        ("user", "Observation: A door\nand a key."),
+        ("assistant", 'Action: take[{"item": "key"}]'),
+        ("user", "# Execution\nTask: Leave.\nObservation: A room."),
+    ]
+
+
+def test_the_example_asks_as_the_real_turns_do() -> None:
+    config = AgentConfig(
+        style="react", turns="chat", thoughts="inline", example="Task: a\nThought: b\nAction: look[{}]",
+        example_turns=True,
+    )  # fmt: skip
+    agent = Agent(ScriptedChat(["look[{}]"]), config, [LOOK, OPEN])
+    _, asked, said, real = agent.prompt(Task(id="t", instruction="Leave."), "A room.", [])
+    assert asked.content == f"# Execution\nTask: a\n{CUE}"
+    assert said.content == "Thought: b\nAction: look[{}]"
+    assert real.content.endswith(CUE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"turns": "one", "example": EXAMPLE}, "agent.turns=one"),
+        ({"turns": "chat", "calls": "native", "example": EXAMPLE}, "agent.calls=native"),
+        ({"turns": "chat", "example": ""}, "agent.example=''"),
+        ({"turns": "chat", "example": "Action: look[{}]"}, "begins with a line `Task: ...`"),
+        ({"turns": "chat", "example": "Task: a\nAction: look[{}]\nObservation: b"}, "ends with"),
+    ],
+)
+def test_an_example_that_makes_no_turns_is_refused(settings: dict[str, str], told: str) -> None:
+    with pytest.raises(InputError, match=re.escape(told)):
+        AgentConfig(style="act", example_turns=True, **settings)
