@@ -16,6 +16,7 @@ from rich.table import Table
 
 from latro.errors import InputError
 from scripts import paired, stats
+from scripts.masking import masked_command
 from scripts.sweep_plan import Job
 
 AT = ("best", "last", "start", "lowest")
@@ -260,7 +261,7 @@ def sweep_json(results: Sequence[Result], metrics: Sequence[str]) -> dict[str, A
             {
                 "name": result.job.name,
                 "folder": str(result.job.folder),
-                "overrides": list(result.job.overrides),
+                "overrides": masked_command(result.job.overrides),
                 "knobs": dict(result.job.knobs),
                 "status": result.status,
                 "error": result.error,

@@ -132,6 +132,12 @@ def test_every_cell_that_was_not_run_says_why_and_how(run) -> None:
     )
 
 
+def test_commands_are_told_without_secrets(run) -> None:
+    _, folder = run(*LATRO, "run=false", "evaluate_latro.+model.hub_token=hf_x")
+    assert "hf_x" not in "".join(path.read_text() for path in folder.glob("reproduce.*"))
+    assert "+model.hub_token=***" in cells(folder)["base/greedy"]["command"]
+
+
 def test_what_failed_is_a_row_its_chain_ends_and_the_rest_goes_on(run, monkeypatch, capsys) -> None:
     monkeypatch.setenv("REPRODUCTION_FAILS", "jobs/sft/")
     status, folder = run(*LATRO, "only=base,sft,latro", "seeds=0")
