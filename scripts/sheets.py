@@ -179,9 +179,7 @@ def _scores(counted: Sequence[Row]) -> dict[str, Measure]:
     found = {}
     for measure in ("score", "success", "progress"):
         values = {task: fmean(float(row[measure]) for row in played) for task, played in tries.items()}
-        whole = all(value in (0.0, 1.0) for value in values.values())
-        kind = "right" if measure == "success" and whole else "score"
-        found[measure] = Measure(kind=kind, values=values)
+        found[measure] = Measure(kind=_kind(values), values=values)
     most = max((len(played) for played in tries.values()), default=0)
     for k in range(2, most + 1):
         values = {
@@ -189,5 +187,10 @@ def _scores(counted: Sequence[Row]) -> dict[str, Measure]:
             for task, played in tries.items()
             if len(played) == most
         }
-        found[f"pass^{k}"] = Measure(kind="score", values=values)
+        found[f"pass^{k}"] = Measure(kind=_kind(values), values=values)
     return found
+
+
+def _kind(values: Mapping[str, float]) -> str:
+    """`right` where every task is wholly solved or wholly not, be the measure called success, score or pass^k."""
+    return "right" if all(value in (0.0, 1.0) for value in values.values()) else "score"
