@@ -173,6 +173,29 @@ def test_failures_that_are_not_the_agents_are_left_out_and_counted() -> None:
     assert (score["n"], score["value"], score["won"]) == (2, 0.25, ["y"])
 
 
+def test_pass_hat_of_tasks_wholly_solved_or_not_has_wilsons_interval() -> None:
+    never = [outcome(task, 0, attempt) for task in "abcdefghij" for attempt in range(2)]
+    assert str(pass_hat(never)["pass^2"]) == "0.000 [0.000, 0.278] n=10"
+    mixed = [
+        outcome(task, int(task == "a" or attempt < 2), attempt) for task in "abc" for attempt in range(3)
+    ]
+    cut = pass_hat(mixed)["pass^2"]
+    assert (cut.value, cut.low, cut.high) == (
+        pytest.approx(5 / 9),
+        0.0,
+        1.0,
+    )  # 1, 1/3, 1/3: Student's is beyond
+
+
+def test_paired_gains_of_right_and_wrong_have_bonetts_and_prices_interval() -> None:
+    arms = {arm: [outcome(task, right) for task in "abcdefghij"] for arm, right in (("a", 0), ("b", 1))}
+    for row in compare_pairs(arms):
+        assert (row["value"], round(row["low"], 4), row["high"]) == (1.0, 0.5206, 1.0)
+    halves = {arm: [outcome(task, 0.5) for task in "abc"] for arm in "ab"}
+    (score,) = (row for row in compare_pairs(halves) if row["measure"] == "score")
+    assert (score["value"], score["low"], score["high"]) == (0.0, None, None)
+
+
 def test_an_interval_of_equal_binary_scores_has_a_width() -> None:
     estimate = estimates([outcome("x", 1), outcome("y", 1)])["score"]
     assert (estimate.value, round(estimate.low, 3)) == (1.0, 0.342)  # Wilson, 2 of 2
