@@ -40,6 +40,9 @@ from scripts.progress import EpisodeBar
 from scripts.recording import LoggedRun
 from scripts.report import write_report
 
+DRAW = 0
+"""Which draw `limit` takes: the same tasks under every seed, so that seeds can be compared."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
@@ -104,7 +107,7 @@ def look(factory: EnvironmentFactory, cfg: DictConfig) -> World:
                 f"split={cfg.split} limit={cfg.limit} leaves no task: give data or another split"
             )
         if cfg.limit is not None and cfg.limit < len(tasks):
-            tasks = shuffled(tasks, f"{cfg.seed}/{cfg.split}")[: cfg.limit]
+            tasks = shuffled(tasks, f"{DRAW}/{cfg.split}")[: cfg.limit]
         return World(
             actions=tuple(environment.actions()),
             tasks=tuple(tasks),
@@ -233,7 +236,8 @@ class _Comparison:
 
     async def _play_all(self, seats: Seats) -> str:
         """Why it had to stop, or nothing."""
-        for tasks in _chunks(self.world.tasks, self.cfg.chunk):
+        fill = -(-self.cfg.concurrency // self.cfg.attempts)  # fewer tasks would leave seats empty
+        for tasks in _chunks(self.world.tasks, max(self.cfg.chunk, fill)):
             for arm, agent in self.agents.items():
                 episodes = await self._play(arm, agent, tasks, seats)
                 reason = stop_reason(episodes)

@@ -81,7 +81,8 @@ def found_sheets(row: Row, folder: Path) -> dict[int, Sheet]:
         return found
     for seed in row.seeds:
         place = row.evaluated(folder, seed)
-        if read_outcome(place) is not None:
+        outcome = read_outcome(place)
+        if outcome is not None and not outcome.get("stopped"):
             arms = read_sheets(place)
             found[seed] = next(sheet for sheet in arms if not row.arm or sheet.arm == row.arm)
     return found

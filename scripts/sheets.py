@@ -53,8 +53,11 @@ class Sheet:
         return f"{self.folder}:{self.arm}" if self.arm else str(self.folder)
 
 
-def read_sheets(folder: Path) -> list[Sheet]:
-    """All sheets of a finished run. Raises InputError, in one line, for a folder that holds none or a damaged one."""
+def read_sheets(folder: Path, *, partial: bool = False) -> list[Sheet]:
+    """All sheets of a finished run; with `partial` of a stopped one too.
+
+    Raises InputError, in one line, for a folder that holds none, an unfinished or a damaged one.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; name run folders")
     outcome = read_json(folder / "results.json")
@@ -62,6 +65,10 @@ def read_sheets(folder: Path) -> list[Sheet]:
         begun = any(folder.iterdir())
         what = "holds no results.json: the run is not finished" if begun else "is empty"
         raise InputError(f"{folder} {what}; give the folder of a finished run")
+    if outcome.get("stopped") and not partial:
+        raise InputError(
+            f"{folder} was stopped ({outcome['stopped']}): the run is not finished; mend or raise it and start it again"
+        )
     readers: dict[str, Callable[[Path, Row, Sequence[Row]], list[Sheet]]] = {
         "items.jsonl": _evaluation,
         "outcomes.jsonl": _arms,

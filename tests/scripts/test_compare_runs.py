@@ -16,6 +16,7 @@ from latro.errors import InputError
 from scripts.compare_runs import main, settings_of
 from scripts.comparison_tables import latex
 from scripts.contrasts import Contrast, contrasts
+from scripts.sheets import read_sheets
 from tests.scripts.run_folders import agents, episode, evaluation, item, write_rows
 from tests.scripts.test_history import read
 
@@ -219,6 +220,15 @@ def test_another_environments_content_is_refused(tmp_path: Path) -> None:
     one, two = agents(tmp_path / "a", arms), agents(tmp_path / "b", arms, content_hash={"todo": "beef"})
     with pytest.raises(InputError, match=r"a:act and .*b:act differ in content hash: c0ffee and beef"):
         compared(one, two)
+
+
+def test_a_run_that_was_stopped_is_refused_but_its_page_may_read_it(tmp_path: Path) -> None:
+    arms = {"act": [episode("act", "t0", 1.0)]}
+    whole = agents(tmp_path / "a", arms)
+    stopped = agents(tmp_path / "b", arms, stopped="budget: calls: budget.calls=13 is spent")
+    with pytest.raises(InputError, match=r"b was stopped \(budget: calls: .*\): the run is not finished"):
+        compared(whole, stopped)
+    assert [sheet.arm for sheet in read_sheets(stopped, partial=True)] == ["act"]
 
 
 def damage(folder: Path, how: str) -> None:

@@ -11,7 +11,10 @@ import pytest
 from pract.errors import InputError
 from pract.evaluation import Outcome
 from pract.types import Status
+from scripts import comparing
+from scripts.compare_runs import settings_of
 from scripts.comparing import compare_arms
+from scripts.contrasts import contrasts
 from scripts.learning import learn
 from scripts.loopback import loopback
 from scripts.outcomes import compare_pairs, estimates, pass_hat
@@ -92,6 +95,39 @@ def test_more_tasks_and_attempts_can_be_asked_for_later(tmp_path: Path) -> None:
     assert len(after) == 6
     assert all(row in after for row in before)
     assert results["results"]["todo"]["pass^2,act"] == 0.0
+
+
+def test_every_seed_plays_the_same_tasks_and_can_be_compared(tmp_path: Path) -> None:
+    arms = ("~arms.initial", "~arms.learned", "~arms.react")
+    for seed in (0, 1):
+        compare_arms(evaluation(tmp_path / f"seed_{seed}", *SCRIPTED, f"seed={seed}", *arms))
+    played = [{row["task"] for row in rows(tmp_path / f"seed_{seed}/outcomes.jsonl")} for seed in (0, 1)]
+    assert played == [{"list-19", "list-23"}] * 2
+    (one, two) = settings_of([str(tmp_path / "seed_0"), str(tmp_path / "seed_1")])
+    assert contrasts([one, two])[0].difference.n == 2
+
+
+def test_concurrency_above_a_chunk_fills_its_seats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = []
+    played = comparing.evaluate
+
+    def watched(agent: Any, tasks: Any, *arguments: Any, **settings: Any) -> Any:
+        together.append(len(tasks))
+        return played(agent, tasks, *arguments, **settings)
+
+    monkeypatch.setattr(comparing, "evaluate", watched)
+    arms = ("~arms.initial", "~arms.learned", "~arms.react")
+    for number, (overrides, sizes) in enumerate(
+        [
+            (["chunk=1", "concurrency=1"], [1, 1, 1, 1]),
+            (["chunk=1", "concurrency=3"], [3, 1]),
+            (["chunk=1", "concurrency=3", "attempts=2"], [2, 2]),
+            (["chunk=3", "concurrency=1"], [3, 1]),
+        ]
+    ):
+        compare_arms(evaluation(tmp_path / str(number), *SCRIPTED[:3], "limit=4", *overrides, *arms))
+        assert together == sizes
+        together.clear()
 
 
 def test_arms_without_their_principles_are_left_out_and_that_is_said(
