@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from pract.agent import Agent, AgentConfig, check_names
+from pract.agent import STYLES, Agent, AgentConfig, check_names
 from pract.budget import Estimate, Ledger, estimate
 from pract.calls import RecordedChat
 from pract.envs.base import EnvironmentFactory
@@ -123,7 +123,7 @@ def look(factory: EnvironmentFactory, cfg: DictConfig) -> World:
 
 
 def cast_arms(cfg: DictConfig, actions: Sequence[ActionSpec]) -> dict[str, Arm]:
-    """The agents to compare. Arms that lack their principles are left out, and that is said.
+    """The agents to compare. Arms that lack their principles, or cannot be ranked, are left out, and that is said.
 
     Raises InputError for an unknown style, for principles of unknown actions, and if no arm is left.
     """
@@ -135,7 +135,13 @@ def cast_arms(cfg: DictConfig, actions: Sequence[ActionSpec]) -> dict[str, Arm]:
     for name, settings in given.items():
         if not isinstance(settings, dict) or set(settings) - {"style", "principles"}:
             raise InputError(f"arms.{name!s}={settings!r}: write it as {{style: ..., principles: ...}}")
-        config = replace(base, style=settings.get("style") or base.style)
+        style = settings.get("style") or base.style
+        if base.calls == "choice" and style in STYLES and style != "act":
+            print(
+                f"arm {name!s} is left out: agent.calls=choice ranks actions, and {style} has thoughts to write"
+            )
+            continue
+        config = replace(base, style=style)
         source = settings.get("principles")
         if source is None:
             arms[str(name)] = Arm(config=config, principles=None)

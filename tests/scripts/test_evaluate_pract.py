@@ -12,8 +12,9 @@ from pract.errors import InputError
 from pract.evaluation import Outcome
 from pract.types import Status
 from scripts import comparing
+from scripts.casting import environment_factory
 from scripts.compare_runs import settings_of
-from scripts.comparing import compare_arms
+from scripts.comparing import cast_arms, compare_arms
 from scripts.contrasts import contrasts
 from scripts.learning import learn
 from scripts.loopback import loopback
@@ -139,6 +140,29 @@ def test_arms_without_their_principles_are_left_out_and_that_is_said(
         "arm initial is left out: there are no initial principles (principles=None)"
         in capsys.readouterr().out
     )
+
+
+def test_arms_that_cannot_be_ranked_are_left_out_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    arms = cast_arms(configuration("evaluate_pract", "env=todo", "agent=choice"), ())
+    assert {name: (arm.config.style, arm.config.calls) for name, arm in arms.items()} == {
+        "act": ("act", "choice")
+    }
+    assert (
+        "arm react is left out: agent.calls=choice ranks actions, and react has thoughts to write"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("env", ["academia", "movie", "weather"])
+def test_the_papers_recipe_has_its_other_environments(env: str) -> None:
+    for script in ("optimize_pract", "evaluate_pract"):
+        cfg = configuration(script, "experiment=pract/paper", f"env={env}", "agent.max_steps=3")
+        assert environment_factory(cfg)().name == env
+
+
+def test_the_papers_recipe_has_the_shop_with_its_own_splits() -> None:
+    cfg = configuration("evaluate_pract", "experiment=pract/paper", "env.data=FOLDER")
+    assert cfg.env.split_by == "index"
 
 
 def test_hand_written_principles_and_another_runs_are_arms_too(principles: Path, tmp_path: Path) -> None:
