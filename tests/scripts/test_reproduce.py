@@ -15,11 +15,13 @@ import pytest
 
 from latro.errors import InputError
 from scripts import launching, reproduce
+from scripts.pract_rows import tiny
 from scripts.reproduce import main
-from scripts.reproduced import estimate, shifted
+from scripts.reproduced import estimate, found_sheets, shifted
 from scripts.sheets import Measure, Sheet
 from scripts.sweep_plan import Job
 from tests.scripts.clerk import STUDY, record_study
+from tests.scripts.run_folders import agents, episode
 
 ROOT = Path(__file__).parents[2]
 CHILD = Path(__file__).with_name("fake_reproduction.py")
@@ -212,6 +214,15 @@ def test_agents_are_read_by_their_arms_with_what_learning_cost(run, capsys) -> N
     assert found["shop/react/score"]["why"].startswith("needs a recording of it")
     assert found["shop/react/score"]["command"] == ""
     assert "REPLAY: no model is asked" in capsys.readouterr().out
+
+
+def test_an_evaluation_that_its_budget_cut_short_is_no_cell(tmp_path: Path) -> None:
+    row = next(row for row in tiny().rows if row.key == "react")
+    played = {"react": [episode("react", "t0", 1.0)]}
+    agents(row.evaluated(tmp_path / "short", 0), played, stopped="budget: calls: budget.calls=13 is spent")
+    agents(row.evaluated(tmp_path / "whole", 0), played)
+    assert found_sheets(row, tmp_path / "short") == {}
+    assert found_sheets(row, tmp_path / "whole")[0].arm == "react"
 
 
 @pytest.mark.parametrize(
