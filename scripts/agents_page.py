@@ -163,7 +163,7 @@ def _cost(arms: Mapping[str, Sequence[Outcome]]) -> str:
 def _differences(folder: Path) -> list[str]:
     """The arms against the first, as compare_runs does it; nothing where no item counts on both sides."""
     try:
-        settings = [ordered_by_seed(sheet.arm, [sheet]) for sheet in read_sheets(folder)]
+        settings = [ordered_by_seed(sheet.arm, [sheet]) for sheet in read_sheets(folder, partial=True)]
         found = contrasts(settings)
     except InputError:  # a stopped run, of which an arm lacks tasks: there is nothing to pair yet
         return []

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from pract.agent import Agent, AgentConfig, check_names
+from pract.agent import STYLES, Agent, AgentConfig, check_names
 from pract.budget import Estimate, Ledger, estimate
 from pract.calls import RecordedChat
 from pract.envs.base import EnvironmentFactory
@@ -39,6 +39,9 @@ from scripts.outcomes import print_arms, results_json
 from scripts.progress import EpisodeBar
 from scripts.recording import LoggedRun
 from scripts.report import write_report
+
+DRAW = 0
+"""Which draw `limit` takes: the same tasks under every seed, so that seeds can be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +107,7 @@ def look(factory: EnvironmentFactory, cfg: DictConfig) -> World:
                 f"split={cfg.split} limit={cfg.limit} leaves no task: give data or another split"
             )
         if cfg.limit is not None and cfg.limit < len(tasks):
-            tasks = shuffled(tasks, f"{cfg.seed}/{cfg.split}")[: cfg.limit]
+            tasks = shuffled(tasks, f"{DRAW}/{cfg.split}")[: cfg.limit]
         return World(
             actions=tuple(environment.actions()),
             tasks=tuple(tasks),
@@ -120,7 +123,7 @@ def look(factory: EnvironmentFactory, cfg: DictConfig) -> World:
 
 
 def cast_arms(cfg: DictConfig, actions: Sequence[ActionSpec]) -> dict[str, Arm]:
-    """The agents to compare. Arms that lack their principles are left out, and that is said.
+    """The agents to compare. Arms that lack their principles, or cannot be ranked, are left out, and that is said.
 
     Raises InputError for an unknown style, for principles of unknown actions, and if no arm is left.
     """
@@ -132,7 +135,13 @@ def cast_arms(cfg: DictConfig, actions: Sequence[ActionSpec]) -> dict[str, Arm]:
     for name, settings in given.items():
         if not isinstance(settings, dict) or set(settings) - {"style", "principles"}:
             raise InputError(f"arms.{name!s}={settings!r}: write it as {{style: ..., principles: ...}}")
-        config = replace(base, style=settings.get("style") or base.style)
+        style = settings.get("style") or base.style
+        if base.calls == "choice" and style in STYLES and style != "act":
+            print(
+                f"arm {name!s} is left out: agent.calls=choice ranks actions, and {style} has thoughts to write"
+            )
+            continue
+        config = replace(base, style=style)
         source = settings.get("principles")
         if source is None:
             arms[str(name)] = Arm(config=config, principles=None)
@@ -233,7 +242,8 @@ class _Comparison:
 
     async def _play_all(self, seats: Seats) -> str:
         """Why it had to stop, or nothing."""
-        for tasks in _chunks(self.world.tasks, self.cfg.chunk):
+        fill = -(-self.cfg.concurrency // self.cfg.attempts)  # fewer tasks would leave seats empty
+        for tasks in _chunks(self.world.tasks, max(self.cfg.chunk, fill)):
             for arm, agent in self.agents.items():
                 episodes = await self._play(arm, agent, tasks, seats)
                 reason = stop_reason(episodes)

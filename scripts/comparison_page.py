@@ -1,12 +1,14 @@
 """`comparison.html`: differences with their intervals, the whole table, and the items that flipped, side by side."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from scripts.comparison_tables import note, p_text, spoken
+from scripts.comparison_tables import note, p_text, sees_text, spoken
 from scripts.contrasts import Contrast, Pair, Setting, by_setting
 from scripts.interval_chart import Entry, interval_chart
 from scripts.page import cut, fill, number, section, table, tiles
+from scripts.stats import Estimate
 
 ITEMS_SHOWN = 60
 """Flipped items of a setting on the page; flips.csv has all."""
@@ -76,13 +78,13 @@ def _table(group: Sequence[Contrast]) -> str:
             [
                 escape(spoken(contrast.measure)),
                 f"<b>{change}</b>" if contrast.survives else change,
-                f"[{number(gap.low, 3, signed=True)}, {number(gap.high, 3, signed=True)}]",
+                _bounds(gap),
                 number(contrast.before, 3),
                 number(contrast.after, 3),
                 f"+{contrast.won} −{contrast.lost}",
                 escape(p_text(contrast.p)),
                 escape(p_text(contrast.adjusted)),
-                f"{contrast.detectable:.3f}",
+                sees_text(contrast.detectable, 3),
                 escape(contrast.test),
             ]
         )
@@ -102,6 +104,12 @@ def _table(group: Sequence[Contrast]) -> str:
         rows,
         words=1,
     )
+
+
+def _bounds(gap: Estimate) -> str:
+    if not math.isfinite(gap.low):
+        return "unbounded"
+    return f"[{number(gap.low, 3, signed=True)}, {number(gap.high, 3, signed=True)}]"
 
 
 def _flipped(base: Setting, setting: Setting, contrast: Contrast) -> str:

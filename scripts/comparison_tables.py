@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from scripts import stats
 from scripts.contrasts import ALPHA, Contrast, by_setting
 
 FLIPS_SHOWN = 8
@@ -26,6 +27,11 @@ def spoken(measure: str) -> str:
 def p_text(p: float) -> str:
     """A p-value, not finer than it is worth."""
     return "<.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
+
+
+def sees_text(detectable: float, digits: int) -> str:
+    """What a comparison could have seen; a dash where that is not known."""
+    return f"{detectable:.{digits}f}" if math.isfinite(detectable) else "–"
 
 
 def note(found: Sequence[Contrast]) -> str:
@@ -64,11 +70,11 @@ def print_contrasts(found: Sequence[Contrast], title: str, console: Console | No
                 f"{contrast.before:.3f}",
                 f"{contrast.after:.3f}",
                 f"{gap.value:+.3f}",
-                f"[{gap.low:+.2f},{gap.high:+.2f}]",
+                stats.interval_text(gap.low, gap.high, 2, signed=True).replace(", ", ","),
                 f"{contrast.won} {contrast.lost}",
                 p_text(contrast.p),
                 p_text(contrast.adjusted),
-                f"{contrast.detectable:.2f}",
+                sees_text(contrast.detectable, 2),
                 style="bold" if contrast.survives else "",
             )
         console.print(table)
@@ -160,13 +166,14 @@ def latex_text(found: Sequence[Contrast]) -> str:
         for contrast in group:
             gap = contrast.difference
             change = f"{gap.value:+.3f}"
+            bounds = stats.interval_text(gap.low, gap.high, signed=True)
             cells = [
                 latex(contrast.setting),
                 latex(spoken(contrast.measure)),
                 f"{contrast.before:.3f}",
                 f"{contrast.after:.3f}",
                 f"$\\mathbf{{{change}}}$" if contrast.survives else f"${change}$",
-                f"$[{gap.low:+.3f}, {gap.high:+.3f}]$".replace("inf", "\\infty"),
+                f"${bounds}$" if math.isfinite(gap.low) else bounds,
                 f"{contrast.won}/{contrast.lost}",
                 f"${p_text(contrast.adjusted)}$",
             ]

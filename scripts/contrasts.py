@@ -1,5 +1,6 @@
 """Settings against a base, paired item by item, seeds as clusters, and Holm's correction over all that is asked."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -45,7 +46,7 @@ class Contrast:
     adjusted: float = 1.0
     """Holm's p over the table."""
     detectable: float
-    """The true difference that this comparison, alone, finds four times in five."""
+    """The true difference that this comparison, alone, finds four times in five; infinite if that is not known."""
     seeds: tuple[int, int]
     """Runs of the setting and of the base."""
     pairs: tuple[Pair, ...]
@@ -61,7 +62,7 @@ class Contrast:
     @property
     def flips(self) -> list[Pair]:
         """Items that changed."""
-        return [pair for pair in self.pairs if abs(pair.after - pair.before) > paired.SMALLEST]
+        return [pair for pair in self.pairs if abs(pair.after - pair.before) > stats.SMALLEST]
 
     def bootstrap(self) -> stats.Estimate:
         """The paired bootstrap over items, as a second opinion; of several seeds it leaves the spread out."""
@@ -151,16 +152,11 @@ def _contrast(setting: Setting, base: Setting, name: str) -> Contrast | None:
     after_N, before_N = after_SN.mean(axis=0), before_SN.mean(axis=0)
     kinds = {sheet.measures[name].kind for sheet in (*base.sheets, *setting.sheets)}
     kind = kinds.pop() if len(kinds) == 1 else "score"
-    if len(new) > 1 or len(old) > 1:
-        difference, p, detectable = _over_seeds(setting, base, after_SN, before_SN, kind)
-        test = "seeds and items"
-    elif kind == "right":
-        difference, p, detectable = _right(after_SN[0] == 1, before_SN[0] == 1)
-        test = "McNemar, exact"
-    else:
-        difference = stats.paired_difference(after_N.tolist(), before_N.tolist())
-        p, test = paired.sign_flip(after_N.tolist(), before_N.tolist()), "sign flip"
-        detectable = paired.minimum_detectable(difference.stderr, max(1, len(ids) - 1))
+    found = _over_seeds(setting, base, after_SN, before_SN) if max(len(new), len(old)) > 1 else None
+    if found is None:
+        # One run a side; or no mean over seeds or items varies, as where all are right, which is no certainty.
+        found = _right(after_SN[0] == 1, before_SN[0] == 1) if kind == "right" else _scored(after_N, before_N)
+    difference, test, p, detectable = found
     return Contrast(
         setting=setting.label,
         base=base.label,
@@ -168,7 +164,7 @@ def _contrast(setting: Setting, base: Setting, name: str) -> Contrast | None:
         kind=kind,
         before=float(before_N.mean()),
         after=float(after_N.mean()),
-        difference=difference,
+        difference=difference if kind == "nats" else stats.within(difference, -1.0, 1.0),
         test=test,
         p=p,
         detectable=detectable,
@@ -181,26 +177,38 @@ def _contrast(setting: Setting, base: Setting, name: str) -> Contrast | None:
     )
 
 
-def _right(after_N: np.ndarray, before_N: np.ndarray) -> tuple[stats.Estimate, float, float]:
-    """Of right and wrong: difference, McNemar's p, and what could have been seen."""
+Found = tuple[stats.Estimate, str, float, float]
+"""Difference, name of the test, p, and the difference that could have been seen."""
+
+
+def _right(after_N: np.ndarray, before_N: np.ndarray) -> Found:
+    """Of right and wrong."""
     won, lost, p = stats.mcnemar(after_N.tolist(), before_N.tolist())
     n = len(after_N)
     # One more example of each kind, as in the interval: else no flip would mean that any gain is seen.
     up, down = (won + 1) / (n + 2), (lost + 1) / (n + 2)
     stderr = ((up + down - (up - down) ** 2) / (n + 2)) ** 0.5
-    return stats.share_difference(won, lost, n), p, paired.minimum_detectable(stderr)
+    return stats.share_difference(won, lost, n), "McNemar, exact", p, paired.minimum_detectable(stderr)
 
 
-def _over_seeds(
-    setting: Setting, base: Setting, after_SN: np.ndarray, before_SN: np.ndarray, kind: str
-) -> tuple[stats.Estimate, float, float]:
+def _scored(after_N: np.ndarray, before_N: np.ndarray) -> Found:
+    """Of scores and log-likelihoods; where all items changed alike, there are no bounds and nothing is seen."""
+    after, before = after_N.tolist(), before_N.tolist()
+    difference = stats.paired_difference(after, before)
+    detectable = math.inf
+    if math.isfinite(difference.low):
+        detectable = paired.minimum_detectable(difference.stderr, len(after) - 1)
+    return difference, "sign flip", paired.sign_flip(after, before), detectable
+
+
+def _over_seeds(setting: Setting, base: Setting, after_SN: np.ndarray, before_SN: np.ndarray) -> Found | None:
+    """Of several seeds; None if they and the items show no spread."""
     seeds = _seeds(setting)
     matched = seeds is not None and seeds == _seeds(base)
     found = paired.clustered(after_SN, before_SN, matched=matched)
-    if kind == "right" and not found.difference.stderr:
-        # All seeds and items changed alike, as where all are right: no spread to see, and yet no certainty.
-        return _right(after_SN[0] == 1, before_SN[0] == 1)
-    return found.difference, found.p, found.detectable()
+    if not found.spread.shown:
+        return None
+    return found.difference, "seeds and items", found.p, found.detectable()
 
 
 def ordered_by_seed(label: str, sheets: Sequence[Sheet]) -> Setting:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pract.llm.bundled import bundled_recording
+from scripts.stats import interval_text
 
 TITLE = "an agent: RPO rewrites the principles of a shopper"
 RECORDING = "shop_qwen_coder_1_5b"
@@ -87,13 +88,13 @@ def held_out(results: Mapping[str, Any]) -> list[str]:
     lines = []
     for arm, samples in results["n-samples"][name].items():
         if f"score,{arm}" in row:
-            low, high = intervals[f"score,{arm}"]
-            n = samples["effective"]
-            lines.append(f"  test score, {arm}: {row[f'score,{arm}']:.3f} [{low:.3f}, {high:.3f}], n={n}")
+            bounds, n = interval_text(*intervals[f"score,{arm}"]), samples["effective"]
+            lines.append(f"  test score, {arm}: {row[f'score,{arm}']:.3f} {bounds}, n={n}")
     for pair in results["paired"]:
         if pair["measure"] == "score":
             lines.append(
-                f"  {' - '.join(pair['arms'])}: {pair['value']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}], "
+                f"  {' - '.join(pair['arms'])}: {pair['value']:+.3f} "
+                f"{interval_text(pair['low'], pair['high'], signed=True)}, "
                 f"{len(pair['won'])} won, {len(pair['lost'])} lost"
             )
     return lines

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from latro.errors import InputError as LatroInputError
 from pract.errors import InputError as PractInputError
 from scripts.explaining import asked_for, print_help
+from scripts.masking import masked_command
 from scripts.nearest import nearest_key
 
 INPUT_ERRORS = (LatroInputError, PractInputError)
@@ -56,7 +57,7 @@ def variant() -> str:
         return ""
     named_already = ("experiment", "seed", "output_dir", "overwrite", "resume", "hydra")
     overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith(named_already)]
-    return "".join("/" + re.sub(r"[^\w.=,-]+", "_", override) for override in overrides)
+    return "".join("/" + re.sub(r"[^\w.=,-]+", "_", override) for override in masked_command(overrides))
 
 
 def where_bfloat16_is_fast(then: object, otherwise: object) -> object:

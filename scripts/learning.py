@@ -15,6 +15,7 @@ from rich.console import Console
 
 from pract.agent import Agent
 from pract.budget import Estimate, Ledger
+from pract.errors import InputError
 from pract.evaluation import Outcome, outcome
 from pract.principles import principles_record
 from pract.records import to_json
@@ -72,21 +73,39 @@ async def _learn(cfg: DictConfig) -> dict[str, Any]:
                 watch=lambda episode: watchers[0](episode),
                 **({} if own_loop else {"optimizer": method}),
             )
+            rounds = _loop(method, own_loop, learning)
             tell_estimate(learning.estimate(), roles, learning.ledger)
             with open_tracker(cfg.logger, run) as tracker:
                 recorder = Recorder(run, learning, tracker, title=cfg.name)
                 watchers.append(recorder.episode)
-                return await _follow(_loop(method, own_loop, learning), recorder, run)
+                return await _follow(rounds, recorder, run)
 
 
 def _loop(method: Any, own_loop: bool, learning: Learning) -> AsyncIterator[Round]:
     """RPO's loop with the method for its optimizer, or the method's own loop."""
     if not own_loop:
         return learning.rounds()
-    if method.keywords.get("metric_calls", 0) is None:
-        method = partial(method, metric_calls=learning.estimate().episodes)
+    if "metric_calls" in method.keywords:
+        given, batch = method.keywords["metric_calls"], method.keywords.get("minibatch", 1)
+        method = partial(method, metric_calls=_metric_calls(given, batch, learning))
     rounds: AsyncIterator[Round] = method(learning)
     return rounds
+
+
+def _metric_calls(given: int | None, minibatch: int, learning: Learning) -> int:
+    """Episodes that the method may ask for: those given, or as many as RPO would play.
+
+    Raises InputError where the first validation of what it starts from leaves no batch to learn from.
+    """
+    calls = learning.estimate().episodes if given is None else given
+    tasks, batch = len(learning.validation), min(minibatch, len(learning.train))
+    if calls < tasks + batch:
+        which = f"{given}" if given is not None else f"null, which is {calls} here, what RPO would play,"
+        raise InputError(
+            f"method.metric_calls={which} leaves nothing to learn from after a validation of {tasks} tasks: raise "
+            f"it to {tasks + batch} at least, or lower rpo.validation_tasks"
+        )
+    return calls
 
 
 async def _follow(rounds: Any, recorder: "Recorder", run: LoggedRun) -> dict[str, Any]:

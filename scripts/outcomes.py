@@ -15,6 +15,7 @@ from rich.table import Table
 from pract.budget import Spent
 from pract.evaluation import Outcome
 from scripts import stats
+from scripts.paired import pass_hat_k
 from scripts.run import git
 
 MEASURES = ("score", "success", "progress")
@@ -59,13 +60,16 @@ def pass_hat(outcomes: Sequence[Outcome]) -> dict[str, stats.Estimate]:
     if attempts < 2 or not whole:
         return {}
     return {
-        f"pass^{k}": stats.mean([math.comb(solved[task], k) / math.comb(attempts, k) for task in whole])
+        f"pass^{k}": stats.share_or_mean([pass_hat_k(solved[task], attempts, k) for task in whole])
         for k in range(2, attempts + 1)
     }
 
 
 def compare_pairs(arms: Mapping[str, Sequence[Outcome]]) -> list[dict[str, Any]]:
-    """Every later arm against every earlier one, on the tasks that both could play."""
+    """Every later arm against every earlier one, on the tasks that both could play.
+
+    Bonett and Price's interval where all values are 0 or 1; else Student's, cut to [-1,1].
+    """
     rows = []
     for before, after in combinations(arms, 2):
         for measure in MEASURES:
@@ -74,7 +78,7 @@ def compare_pairs(arms: Mapping[str, Sequence[Outcome]]) -> list[dict[str, Any]]
             if not both:
                 continue
             pairs = [new[task] for task in both], [old[task] for task in both]
-            difference = stats.paired_difference(*pairs)
+            difference = stats.score_difference(*pairs)
             row: dict[str, Any] = {"arms": [after, before], "measure": measure, **_bounded(difference)}
             row["won"] = [task for task in both if new[task] > old[task]]
             row["lost"] = [task for task in both if new[task] < old[task]]
@@ -159,14 +163,14 @@ def print_arms(title: str, arms: Mapping[str, Sequence[Outcome]], console: Conso
         left_out = sum(not outcome.counts for outcome in outcomes)
         for metric, estimate in estimates(outcomes).items():
             if metric in MEASURES or metric.startswith("pass^"):
-                values = f"{estimate.value:.3f}", f"[{estimate.low:.3f}, {estimate.high:.3f}]"
+                values = f"{estimate.value:.3f}", stats.interval_text(estimate.low, estimate.high)
                 table.add_row(arm, metric, *values, str(estimate.n), str(left_out))
     console.print(table)
     for row in compare_pairs(arms):
         if row["measure"] == "score":
-            bounds = "" if row["low"] is None else f" [{row['low']:+.3f}, {row['high']:+.3f}]"
+            bounds = stats.interval_text(row["low"], row["high"], signed=True)
             console.print(
-                f"{row['arms'][0]} - {row['arms'][1]}: score {row['value']:+.3f}{bounds}, n={row['n']}, "
+                f"{row['arms'][0]} - {row['arms'][1]}: score {row['value']:+.3f} {bounds}, n={row['n']}, "
                 f"{len(row['won'])} won, {len(row['lost'])} lost",
                 highlight=False,
             )

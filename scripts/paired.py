@@ -12,11 +12,9 @@ import numpy as np
 import scipy  # loads its parts when they are first asked for, which keeps --help quick
 from numpy.typing import ArrayLike, NDArray
 
-from scripts.stats import Estimate
+from scripts.stats import SMALLEST, Estimate
 
 RESAMPLES = 9999
-SMALLEST = 1e-12
-"""A difference below this is a rounding error."""
 
 
 def sign_flip(
@@ -88,12 +86,19 @@ class Crossed:
     items_freedom: int
     seeds_freedom: int
 
+    @property
+    def shown(self) -> bool:
+        """Whether the mean over seeds or that over items varies at all; if neither does, it tells no uncertainty."""
+        return max(self.items, self.seeds) > SMALLEST**2
+
     def half_width(self, alpha: float) -> float:
-        """Half of the interval that misses with probability `alpha`.
+        """Half of the interval that misses with probability `alpha`; without bound where no spread is shown.
 
         Each variance comes with Student's quantile of its own degrees of freedom. The rest is in both, and counted
         once; and the interval is never narrower than seeds alone make it.
         """
+        if not self.shown:
+            return math.inf
         by_seeds = float(scipy.special.stdtrit(self.seeds_freedom, alpha / 2)) ** 2
         by_items = float(scipy.special.stdtrit(self.items_freedom, alpha / 2)) ** 2 if self.items else 0.0
         whole = by_items * self.items + by_seeds * max(self.seeds - self.rest, 0.0)

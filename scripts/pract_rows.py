@@ -183,8 +183,8 @@ def paper(data: str) -> Reproduction:
     """The method as published, over a hosted API, in the environments that were likely the paper's."""
     rows: list[Row] = []
     for env in PAPER_ENVS:
-        recipe = ("experiment=pract/paper", f"env={env}", *((f"env.data='{data}'",) * bool(data)))
-        recipe = recipe if env == "webshop" else (*recipe, "~env.split_by")
+        chosen = "webshop_index" if env == "webshop" else env
+        recipe = ("experiment=pract/paper", f"env={chosen}", *((f"env.data='{data}'",) * bool(data)))
         rows += study(
             env,
             (*recipe, "budget.calls=10000", f"name=reproduce/{env}"),

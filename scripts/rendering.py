@@ -1,5 +1,6 @@
 """The pieces of `history.html`: a story in, HTML out. Every text that comes from a model or a task is escaped."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -157,7 +158,8 @@ def _score_table(story: Story, found: Sequence[Mapping[str, Any]]) -> str:
 def _mean(estimate: stats.Estimate | None) -> str:
     if estimate is None:
         return ""
-    bounds = f"{estimate.low:.2f} to {estimate.high:.2f}" if estimate.n > 1 else "one task"
+    alike = "one task" if estimate.n == 1 else "all alike"
+    bounds = f"{estimate.low:.2f} to {estimate.high:.2f}" if math.isfinite(estimate.low) else alike
     return f'<span title="95%: {bounds}, n={estimate.n}">{estimate.value:.2f}</span>'
 
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from latro.errors import InputError
 from scripts import latro_sizes, pract_rows
+from scripts.masking import masked_command
 from scripts.published import tables
 from scripts.reproduction import Reproduction, Row
 from scripts.sweep_plan import LAUNCHERS, Job
@@ -82,7 +83,7 @@ class Request:
                 "python",
                 "-m",
                 "scripts.reproduce",
-                *self.words,
+                *masked_command(self.words),
                 f"only={keys}",
                 *["run=true"] * (self.size == "paper"),
             ]
@@ -97,7 +98,7 @@ class Request:
                 [
                     *(shlex.split(job.launch) or ["python"]),
                     *("-m", f"scripts.{job.script}"),
-                    *(*job.overrides, *self.given.get(job.script, ())),
+                    *masked_command((*job.overrides, *self.given.get(job.script, ()))),
                     f"output_dir={job.folder}",
                 ]
             )

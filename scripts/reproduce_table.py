@@ -14,6 +14,7 @@ from rich.table import Table
 
 from scripts.comparison_tables import p_text
 from scripts.contrasts import Contrast
+from scripts.masking import masked_command
 from scripts.published import Published
 from scripts.reproduce_request import Request
 from scripts.reproduced import Cell, surviving
@@ -237,7 +238,7 @@ def json_text(
     content = {
         "table": reproduction.table,
         "size": reproduction.size,
-        "command": list(command),
+        "command": masked_command(command),
         "about": reproduction.about,
         "paper": told.place,
         "comparable": reproduction.comparable or "yes: the paper's models",

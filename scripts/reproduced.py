@@ -1,5 +1,6 @@
 """From finished runs to the cells of a table: ours with its interval, the paper's figure, and paired changes."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,7 +81,8 @@ def found_sheets(row: Row, folder: Path) -> dict[int, Sheet]:
         return found
     for seed in row.seeds:
         place = row.evaluated(folder, seed)
-        if read_outcome(place) is not None:
+        outcome = read_outcome(place)
+        if outcome is not None and not outcome.get("stopped"):
             arms = read_sheets(place)
             found[seed] = next(sheet for sheet in arms if not row.arm or sheet.arm == row.arm)
     return found
@@ -160,17 +162,12 @@ def estimate(sheets: Sequence[Sheet], measure: str) -> stats.Estimate:
     whole = bool(np.isin(values_SN, (0.0, 1.0)).all())
     if len(sheets) > 1:
         found = paired.clustered(values_SN, np.zeros((1, len(ids))), matched=False).difference
-        if found.stderr > 0:
-            return _within(found)
+        if math.isfinite(found.low):
+            return stats.within(found, 0.0, 1.0)
     if whole:
         # Of seeds that all agree, Wilson's interval over items: no spread seen is no certainty.
         return stats.proportion(round(float(values_SN.mean()) * len(ids)), len(ids))
-    return _within(stats.mean(values_SN.mean(axis=0).tolist()))
-
-
-def _within(found: stats.Estimate) -> stats.Estimate:
-    """The estimate with its interval cut to what a share can be."""
-    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+    return stats.share_or_mean(values_SN.mean(axis=0).tolist())
 
 
 def shifted(ours: stats.Estimate | None, paper: float | None) -> stats.Estimate | None:

@@ -89,7 +89,7 @@ def print_estimates(title: str, found: Mapping[str, stats.Estimate], console: Co
         table.add_column(column, justify="left" if column in ("metric", "grader") else "right", no_wrap=True)
     for name, estimate in found.items():
         metric, _, grader = name.partition(",")
-        interval = f"[{estimate.low:.3f}, {estimate.high:.3f}]"
+        interval = stats.interval_text(estimate.low, estimate.high)
         table.add_row(metric, grader, f"{estimate.value:.3f}", interval, str(estimate.n))
     (console or Console()).print(table)
 

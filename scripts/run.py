@@ -28,6 +28,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
+from scripts.masking import masked, masked_command
 
 PACKAGES = (
     "torch",
@@ -211,24 +212,11 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
-SECRET = ("key", "token", "secret", "password")
-
-
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The configuration with every reference resolved; values under secret-looking names are masked."""
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
     return {str(key): masked(str(key), value) for key, value in container.items()}
-
-
-def masked(name: str, value: Any) -> Any:
-    """`value`, or `***` for a string under a name such as `api_key`; names of environment variables stay."""
-    if isinstance(value, dict):
-        return {key: masked(str(key), item) for key, item in value.items()}
-    words = name.lower().split("_")
-    if isinstance(value, str) and value and words[-1] in SECRET:
-        return "***"
-    return value
 
 
 def differing(a: Mapping[Any, Any], b: Mapping[Any, Any], prefix: str = "") -> list[str]:
@@ -252,7 +240,7 @@ def environment() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[name] = None
     return {
-        "command": " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "command": " ".join([Path(sys.argv[0]).stem, *masked_command(sys.argv[1:])]),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),

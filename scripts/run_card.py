@@ -8,6 +8,7 @@ from scripts.folders import Kind, Row, kind_of, read_json, table
 from scripts.model_card import graders, results_table
 from scripts.progress import thousands
 from scripts.run import write_text
+from scripts.stats import interval_text
 
 CARD = """# {name}, seed {seed}
 
@@ -132,7 +133,7 @@ def _arm_table(outcome: Row) -> str:
             key = f"{metric},{arm}"
             if key in row:
                 low, high = intervals[key]
-                bounds = "unbounded" if low is None else f"[{low:.3f}, {high:.3f}]"
+                bounds = interval_text(low, high)
                 lines.append(
                     f"| {arm} | {metric} | {row[key]:.3f} | {bounds} | {n} | {counts['original'] - n} |"
                 )
@@ -143,11 +144,11 @@ def _paired(outcome: Row) -> str:
     lines = []
     for pair in outcome["paired"]:
         if pair["measure"] == "score":
-            bounds = "" if pair["low"] is None else f" [{pair['low']:+.3f}, {pair['high']:+.3f}]"
+            bounds = interval_text(pair["low"], pair["high"], signed=True)
             won, lost = len(pair["won"]), len(pair["lost"])
             arms = " − ".join(pair["arms"])
             lines.append(
-                f"- {arms}: score {pair['value']:+.3f}{bounds}, n={pair['n']}, {won} won, {lost} lost"
+                f"- {arms}: score {pair['value']:+.3f} {bounds}, n={pair['n']}, {won} won, {lost} lost"
             )
     return "\n\nPaired by task:\n\n" + "\n".join(lines) if lines else ""
 

@@ -53,8 +53,11 @@ class Sheet:
         return f"{self.folder}:{self.arm}" if self.arm else str(self.folder)
 
 
-def read_sheets(folder: Path) -> list[Sheet]:
-    """All sheets of a finished run. Raises InputError, in one line, for a folder that holds none or a damaged one."""
+def read_sheets(folder: Path, *, partial: bool = False) -> list[Sheet]:
+    """All sheets of a finished run; with `partial` of a stopped one too.
+
+    Raises InputError, in one line, for a folder that holds none, an unfinished or a damaged one.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; name run folders")
     outcome = read_json(folder / "results.json")
@@ -62,6 +65,10 @@ def read_sheets(folder: Path) -> list[Sheet]:
         begun = any(folder.iterdir())
         what = "holds no results.json: the run is not finished" if begun else "is empty"
         raise InputError(f"{folder} {what}; give the folder of a finished run")
+    if outcome.get("stopped") and not partial:
+        raise InputError(
+            f"{folder} was stopped ({outcome['stopped']}): the run is not finished; mend or raise it and start it again"
+        )
     readers: dict[str, Callable[[Path, Row, Sequence[Row]], list[Sheet]]] = {
         "items.jsonl": _evaluation,
         "outcomes.jsonl": _arms,
@@ -179,9 +186,7 @@ def _scores(counted: Sequence[Row]) -> dict[str, Measure]:
     found = {}
     for measure in ("score", "success", "progress"):
         values = {task: fmean(float(row[measure]) for row in played) for task, played in tries.items()}
-        whole = all(value in (0.0, 1.0) for value in values.values())
-        kind = "right" if measure == "success" and whole else "score"
-        found[measure] = Measure(kind=kind, values=values)
+        found[measure] = Measure(kind=_kind(values), values=values)
     most = max((len(played) for played in tries.values()), default=0)
     for k in range(2, most + 1):
         values = {
@@ -189,5 +194,10 @@ def _scores(counted: Sequence[Row]) -> dict[str, Measure]:
             for task, played in tries.items()
             if len(played) == most
         }
-        found[f"pass^{k}"] = Measure(kind="score", values=values)
+        found[f"pass^{k}"] = Measure(kind=_kind(values), values=values)
     return found
+
+
+def _kind(values: Mapping[str, float]) -> str:
+    """`right` where every task is wholly solved or wholly not, be the measure called success, score or pass^k."""
+    return "right" if all(value in (0.0, 1.0) for value in values.values()) else "score"

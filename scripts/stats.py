@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 import scipy
+
+SMALLEST = 1e-12
+"""A difference below this is a rounding error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +23,15 @@ class Estimate:
 
     def __str__(self) -> str:
         """As `0.450 [0.307, 0.602] n=40`."""
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.n}"
+        return f"{self.value:.3f} {interval_text(self.low, self.high)} n={self.n}"
+
+
+def interval_text(low: float | None, high: float | None, digits: int = 3, *, signed: bool = False) -> str:
+    """`[0.307, 0.602]`, or `unbounded`."""
+    if low is None or high is None or not math.isfinite(low):
+        return "unbounded"
+    form = f"{'+' * signed}.{digits}f"
+    return f"[{low:{form}}, {high:{form}}]"
 
 
 def proportion(successes: int, n: int, level: float = 0.95) -> Estimate:
@@ -41,16 +52,36 @@ def mean(values: Sequence[float], level: float = 0.95) -> Estimate:
     return Estimate(value=centre, stderr=stderr, low=centre - half, high=centre + half, n=n)
 
 
+def within(found: Estimate, low: float, high: float) -> Estimate:
+    """The estimate with its interval cut to what is possible; an unbounded one stays unbounded."""
+    if not math.isfinite(found.low):
+        return found
+    return replace(found, low=max(low, found.low), high=min(high, found.high))
+
+
+def unbounded_without_spread(found: Estimate) -> Estimate:
+    """The estimate, without bounds where its values are all alike: no spread seen is no certainty."""
+    return replace(found, low=-math.inf, high=math.inf) if found.stderr <= SMALLEST else found
+
+
 def share_or_mean(values: Sequence[float]) -> Estimate:
-    """A mean with Wilson's interval where all values are 0 or 1, as Student's has no width where they are alike."""
+    """A mean of values in [0,1]: with Wilson's interval where all are 0 or 1, else with Student's, cut to [0,1]."""
     if all(value in (0.0, 1.0) for value in values):
         return proportion(round(sum(values)), len(values))
-    return mean(values)
+    return within(unbounded_without_spread(mean(values)), 0.0, 1.0)
 
 
 def paired_difference(after: Sequence[float], before: Sequence[float], level: float = 0.95) -> Estimate:
-    """Mean of the pairwise differences with Student's interval."""
-    return mean([a - b for a, b in zip(after, before, strict=True)], level)
+    """Mean of the pairwise differences with Student's interval; unbounded where the differences are all alike."""
+    return unbounded_without_spread(mean([a - b for a, b in zip(after, before, strict=True)], level))
+
+
+def score_difference(after: Sequence[float], before: Sequence[float]) -> Estimate:
+    """Mean difference of paired values in [0,1]: as `share_difference` where all are 0 or 1, else Student's, cut."""
+    if all(value in (0.0, 1.0) for value in (*after, *before)):
+        won, lost, _ = mcnemar([value == 1 for value in after], [value == 1 for value in before])
+        return share_difference(won, lost, len(after))
+    return within(paired_difference(after, before), -1.0, 1.0)
 
 
 def share_difference(won: int, lost: int, n: int, level: float = 0.95) -> Estimate:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from latro.errors import InputError
 from scripts import paired, stats
+from scripts.masking import masked_command
 from scripts.sweep_plan import Job
 
 AT = ("best", "last", "start", "lowest")
@@ -173,7 +174,9 @@ def _effect(results: Sequence[Result], metric: str, knob: str, value: str, first
         seeds.setdefault(dict(rest).get("seed", ""), []).append((after[rest], before[rest]))
     means = [[fmean(pair[side] for pair in pairs) for pairs in seeds.values()] for side in (0, 1)]
     difference = stats.paired_difference(means[0], means[1])
-    if not difference.stderr > 0:  # a single seed, or seeds that are all alike: their spread is not known
+    if not math.isfinite(
+        difference.low
+    ):  # a single seed, or seeds that are all alike: their spread is not known
         p = None
     else:
         after_S1, before_S1 = ([[mean] for mean in side] for side in means)
@@ -227,7 +230,7 @@ def _print_effects(found: Sequence[Effect], console: Console) -> None:
             f"{effect.knob.rsplit('.', 1)[-1]}: {effect.against} → {effect.value}",
             effect.metric,
             f"{gap.value:+.3f}",
-            f"[{gap.low:+.3f}, {gap.high:+.3f}]" if gap.n > 1 and gap.stderr else "",
+            f"[{gap.low:+.3f}, {gap.high:+.3f}]" if math.isfinite(gap.low) else "",
             str(gap.n),
             "" if effect.p is None else f"{effect.p:.3g}",
             "" if effect.adjusted is None else f"{effect.adjusted:.3g}",
@@ -260,7 +263,7 @@ def sweep_json(results: Sequence[Result], metrics: Sequence[str]) -> dict[str, A
             {
                 "name": result.job.name,
                 "folder": str(result.job.folder),
-                "overrides": list(result.job.overrides),
+                "overrides": masked_command(result.job.overrides),
                 "knobs": dict(result.job.knobs),
                 "status": result.status,
                 "error": result.error,

@@ -1,5 +1,6 @@
 """The page of a training: curves, warnings, one question over the training, samples, results by grader. All escaped."""
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -154,7 +155,10 @@ def _results(runs: Sequence[Training]) -> str:
     several = len(usable) > 1
     places = ("start", "best", "last")
     rows = [
-        [f"accuracy, {escape(name)}", *(_cell(_accuracies(usable, place, name), several) for place in places)]
+        [
+            f"accuracy, {escape(name)}",
+            *(_cell(_accuracies(usable, place, name), several, share=True) for place in places),
+        ]
         for name in usable[0].graders
     ]
     rows += [
@@ -180,10 +184,11 @@ def _likelihoods(runs: Sequence[Training], place: str, kind: str) -> list[stats.
     return [found for run, step in _at(runs, place) if (found := run.log_answer(step, kind)) is not None]
 
 
-def _cell(found: Sequence[stats.Estimate], several: bool) -> str:
+def _cell(found: Sequence[stats.Estimate], several: bool, *, share: bool = False) -> str:
     if not found:
         return ""
-    return estimate_cell(stats.mean([each.value for each in found]) if several else found[0])
+    estimate = stats.mean([each.value for each in found]) if several else found[0]
+    return estimate_cell(stats.within(estimate, 0.0, 1.0) if share else estimate)
 
 
 def estimate_cell(estimate: stats.Estimate) -> str:
@@ -192,7 +197,7 @@ def estimate_cell(estimate: stats.Estimate) -> str:
         return number(estimate.value, 3)
     bounds = (
         f"[{number(estimate.low, 3)}, {number(estimate.high, 3)}]"
-        if estimate.low < estimate.high
+        if estimate.low < estimate.high and math.isfinite(estimate.low)
         else "all alike"
     )
     return f"{number(estimate.value, 3)}<br><small>{bounds}</small>"

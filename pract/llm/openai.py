@@ -21,7 +21,7 @@ from pract.llm.session import Limits, Session
 from pract.llm.wire import Json, Prices
 from pract.types import ActionSpec, Message, Reply
 
-_ADDRESS = re.compile(r"https?://[^/@\s]+(/[^@\s]*)?")
+_ADDRESS = re.compile(r"https?://[^/@?#\s]+(/[^@?#\s]*)?")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -62,7 +62,8 @@ class OpenAIChat:
         self.base_url = self.base_url.rstrip("/")
         if not _ADDRESS.fullmatch(self.base_url):  # not shown: it may have a password in it
             raise InputError(
-                "llm.base_url is no address like http://127.0.0.1:8080/v1 (without user or key in it)"
+                "llm.base_url is no address like http://127.0.0.1:8080/v1 (without user, key or query in it); a key is "
+                "given by the environment variable that llm.api_key_env names"
             )
         if self.rank_by not in (None, *ranking.METHODS):
             raise InputError(

@@ -16,6 +16,7 @@ from latro.errors import InputError
 from scripts.compare_runs import main, settings_of
 from scripts.comparison_tables import latex
 from scripts.contrasts import Contrast, contrasts
+from scripts.sheets import read_sheets
 from tests.scripts.run_folders import agents, episode, evaluation, item, write_rows
 from tests.scripts.test_history import read
 
@@ -112,6 +113,49 @@ def test_seeds_that_are_all_alike_are_no_proof(tmp_path: Path) -> None:
     assert accuracy.detectable > 0.3
 
 
+def test_scores_that_are_all_zero_or_one_are_right_and_wrong(tmp_path: Path) -> None:
+    for seed in range(2):
+        config = {"seed": seed, "attempts": 1}
+        for name, score in (("a", 0.0), ("b", 1.0)):
+            rows = {"act": [episode("act", f"t{i}", score) for i in range(2)]}
+            agents(tmp_path / f"{name}/seed_{seed}", rows, config=config)
+    for folders in (("a/seed_0", "b/seed_0"), ("a/*", "b/*")):
+        score = compared(*(f"{tmp_path}/{folder}" for folder in folders))["score"]
+        assert (score.kind, score.test, score.p, score.survives) == ("right", "McNemar, exact", 0.5, False)
+        assert (round(score.difference.low, 3), score.difference.high) == (-0.349, 1.0)
+        assert score.detectable > 0.5
+
+
+def test_scores_without_spread_have_no_bounds_and_prove_nothing(tmp_path: Path, capsys) -> None:
+    for seed in range(2):
+        for name, score in (("a", 0.5), ("b", 0.51)):
+            rows = {"act": [episode("act", "t0", score)]}
+            agents(tmp_path / f"{name}/seed_{seed}", rows, config={"seed": seed, "attempts": 1})
+    sides = f"{tmp_path}/a/*", f"{tmp_path}/b/*"
+    score = compared(*sides)["score"]
+    assert (score.test, score.p, score.survives) == ("sign flip", 1.0, False)
+    assert (score.difference.low, score.detectable) == (-np.inf, np.inf)
+    assert main([*sides, "--metric", "score", "--out", str(tmp_path / "out")]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("score"))
+    assert line.split() == ["score", "0.500", "0.510", "+0.010", "unbounded", "1", "0", "1.000", "1.000", "–"]
+    with (tmp_path / "out/comparison.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["low"], row["high"], row["detectable"], row["p"]) == ("", "", "", "1.0")
+    for name in ("comparison.tex", "comparison.html"):
+        assert "unbounded" in (tmp_path / "out" / name).read_text()
+    still = compared(f"{tmp_path}/a/seed_0", f"{tmp_path}/a/seed_1")["score"]
+    assert (still.p, still.difference.low, still.detectable) == (1.0, -np.inf, np.inf)
+
+
+def test_intervals_of_scores_end_at_one(tmp_path: Path) -> None:
+    old, new = (
+        agents(tmp_path / name, {"act": [episode("act", f"t{i}", score) for i, score in enumerate(scores)]})
+        for name, scores in (("a", (0.0, 0.0, 0.3)), ("b", (1.0, 1.0, 0.9)))
+    )
+    gap = compared(old, new)["score"].difference
+    assert (round(gap.low, 3), gap.high) == (0.293, 1.0)
+
+
 def test_arms_of_one_evaluation_are_compared_with_the_first(tmp_path: Path) -> None:
     scores = {"act": [0, 0, 0.5, 0], "react": [0, 1, 0.5, 1], "learned": [1, 1, 1, 1]}
     arms = {arm: [episode(arm, f"t{i}", s) for i, s in enumerate(row)] for arm, row in scores.items()}
@@ -176,6 +220,15 @@ def test_another_environments_content_is_refused(tmp_path: Path) -> None:
     one, two = agents(tmp_path / "a", arms), agents(tmp_path / "b", arms, content_hash={"todo": "beef"})
     with pytest.raises(InputError, match=r"a:act and .*b:act differ in content hash: c0ffee and beef"):
         compared(one, two)
+
+
+def test_a_run_that_was_stopped_is_refused_but_its_page_may_read_it(tmp_path: Path) -> None:
+    arms = {"act": [episode("act", "t0", 1.0)]}
+    whole = agents(tmp_path / "a", arms)
+    stopped = agents(tmp_path / "b", arms, stopped="budget: calls: budget.calls=13 is spent")
+    with pytest.raises(InputError, match=r"b was stopped \(budget: calls: .*\): the run is not finished"):
+        compared(whole, stopped)
+    assert [sheet.arm for sheet in read_sheets(stopped, partial=True)] == ["act"]
 
 
 def damage(folder: Path, how: str) -> None:

@@ -98,10 +98,20 @@ def test_the_held_out_scores_are_told_with_intervals_and_pairs() -> None:
                 "lost": [],
             },
             {"arms": ["learned", "act"], "measure": "progress"},
+            {
+                "arms": ["old", "act"],
+                "measure": "score",
+                "value": 0.0,
+                "low": None,
+                "high": None,
+                "won": [],
+                "lost": [],
+            },
         ],
     }
     assert held_out(results) == [
         "  test score, act: 0.250 [0.000, 0.500], n=8",
         "  test score, learned: 0.500 [0.250, 0.750], n=8",
         "  learned - act: +0.250 [-0.100, +0.600], 1 won, 0 lost",
+        "  old - act: +0.000 unbounded, 0 won, 0 lost",
     ]

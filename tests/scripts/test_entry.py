@@ -2,15 +2,17 @@
 
 import errno
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 
 from latro.errors import InputError
 from pract.errors import InputError as PractInputError
-from scripts.entry import causes, explain
+from scripts.entry import causes, explain, variant
 from scripts.nearest import nearest_key
 
 ROOT = Path(__file__).parents[2]
@@ -103,3 +105,11 @@ def test_single_rationale_is_refused_with_the_reason() -> None:
     line = refused("sampling.rationales_per_prompt=1")
     assert line is not None
     assert line.startswith("sampling.rationales_per_prompt=1: the leave-one-out baseline")
+
+
+def test_the_folder_of_a_swept_job_is_named_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = ["seed=1", "+llm.extra_body.api_key=SECRET", "rpo.rounds=2"]
+    composed = SimpleNamespace(mode=RunMode.MULTIRUN, overrides=SimpleNamespace(task=overrides))
+    hydra = SimpleNamespace(initialized=lambda: True, get=lambda: composed)
+    monkeypatch.setattr("scripts.entry.HydraConfig", hydra)
+    assert variant() == "/_llm.extra_body.api_key=_/rpo.rounds=2"

@@ -11,7 +11,11 @@ import pytest
 from pract.errors import InputError
 from pract.evaluation import Outcome
 from pract.types import Status
-from scripts.comparing import compare_arms
+from scripts import comparing
+from scripts.casting import environment_factory
+from scripts.compare_runs import settings_of
+from scripts.comparing import cast_arms, compare_arms
+from scripts.contrasts import contrasts
 from scripts.learning import learn
 from scripts.loopback import loopback
 from scripts.outcomes import compare_pairs, estimates, pass_hat
@@ -94,6 +98,39 @@ def test_more_tasks_and_attempts_can_be_asked_for_later(tmp_path: Path) -> None:
     assert results["results"]["todo"]["pass^2,act"] == 0.0
 
 
+def test_every_seed_plays_the_same_tasks_and_can_be_compared(tmp_path: Path) -> None:
+    arms = ("~arms.initial", "~arms.learned", "~arms.react")
+    for seed in (0, 1):
+        compare_arms(evaluation(tmp_path / f"seed_{seed}", *SCRIPTED, f"seed={seed}", *arms))
+    played = [{row["task"] for row in rows(tmp_path / f"seed_{seed}/outcomes.jsonl")} for seed in (0, 1)]
+    assert played == [{"list-19", "list-23"}] * 2
+    (one, two) = settings_of([str(tmp_path / "seed_0"), str(tmp_path / "seed_1")])
+    assert contrasts([one, two])[0].difference.n == 2
+
+
+def test_concurrency_above_a_chunk_fills_its_seats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = []
+    played = comparing.evaluate
+
+    def watched(agent: Any, tasks: Any, *arguments: Any, **settings: Any) -> Any:
+        together.append(len(tasks))
+        return played(agent, tasks, *arguments, **settings)
+
+    monkeypatch.setattr(comparing, "evaluate", watched)
+    arms = ("~arms.initial", "~arms.learned", "~arms.react")
+    for number, (overrides, sizes) in enumerate(
+        [
+            (["chunk=1", "concurrency=1"], [1, 1, 1, 1]),
+            (["chunk=1", "concurrency=3"], [3, 1]),
+            (["chunk=1", "concurrency=3", "attempts=2"], [2, 2]),
+            (["chunk=3", "concurrency=1"], [3, 1]),
+        ]
+    ):
+        compare_arms(evaluation(tmp_path / str(number), *SCRIPTED[:3], "limit=4", *overrides, *arms))
+        assert together == sizes
+        together.clear()
+
+
 def test_arms_without_their_principles_are_left_out_and_that_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +140,29 @@ def test_arms_without_their_principles_are_left_out_and_that_is_said(
         "arm initial is left out: there are no initial principles (principles=None)"
         in capsys.readouterr().out
     )
+
+
+def test_arms_that_cannot_be_ranked_are_left_out_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    arms = cast_arms(configuration("evaluate_pract", "env=todo", "agent=choice"), ())
+    assert {name: (arm.config.style, arm.config.calls) for name, arm in arms.items()} == {
+        "act": ("act", "choice")
+    }
+    assert (
+        "arm react is left out: agent.calls=choice ranks actions, and react has thoughts to write"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("env", ["academia", "movie", "weather"])
+def test_the_papers_recipe_has_its_other_environments(env: str) -> None:
+    for script in ("optimize_pract", "evaluate_pract"):
+        cfg = configuration(script, "experiment=pract/paper", f"env={env}", "agent.max_steps=3")
+        assert environment_factory(cfg)().name == env
+
+
+def test_the_papers_recipe_has_the_shop_with_its_own_splits() -> None:
+    cfg = configuration("evaluate_pract", "experiment=pract/paper", "env.data=FOLDER")
+    assert cfg.env.split_by == "index"
 
 
 def test_hand_written_principles_and_another_runs_are_arms_too(principles: Path, tmp_path: Path) -> None:
@@ -171,6 +231,29 @@ def test_failures_that_are_not_the_agents_are_left_out_and_counted() -> None:
     assert estimates(arms["a"])["score"].n == 2
     (score,) = (row for row in compare_pairs(arms) if row["measure"] == "score")
     assert (score["n"], score["value"], score["won"]) == (2, 0.25, ["y"])
+
+
+def test_pass_hat_of_tasks_wholly_solved_or_not_has_wilsons_interval() -> None:
+    never = [outcome(task, 0, attempt) for task in "abcdefghij" for attempt in range(2)]
+    assert str(pass_hat(never)["pass^2"]) == "0.000 [0.000, 0.278] n=10"
+    mixed = [
+        outcome(task, int(task == "a" or attempt < 2), attempt) for task in "abc" for attempt in range(3)
+    ]
+    cut = pass_hat(mixed)["pass^2"]
+    assert (cut.value, cut.low, cut.high) == (
+        pytest.approx(5 / 9),
+        0.0,
+        1.0,
+    )  # 1, 1/3, 1/3: Student's is beyond
+
+
+def test_paired_gains_of_right_and_wrong_have_bonetts_and_prices_interval() -> None:
+    arms = {arm: [outcome(task, right) for task in "abcdefghij"] for arm, right in (("a", 0), ("b", 1))}
+    for row in compare_pairs(arms):
+        assert (row["value"], round(row["low"], 4), row["high"]) == (1.0, 0.5206, 1.0)
+    halves = {arm: [outcome(task, 0.5) for task in "abc"] for arm in "ab"}
+    (score,) = (row for row in compare_pairs(halves) if row["measure"] == "score")
+    assert (score["value"], score["low"], score["high"]) == (0.0, None, None)
 
 
 def test_an_interval_of_equal_binary_scores_has_a_width() -> None:

@@ -335,6 +335,29 @@ def test_baselines_run_in_the_same_harness(method: str, tmp_path: Path) -> None:
     assert versions[-1]["author"].split("/")[0] in ("reflexion", "hand")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            ["rpo.acceptance=off"],
+            "metric_calls=null, which is 4 here, what RPO would play, leaves nothing to learn",
+        ),
+        (
+            ["method.metric_calls=6"],
+            "metric_calls=6 leaves nothing to learn from after a validation of 6 tasks",
+        ),
+    ],
+)
+def test_gepa_is_refused_where_validation_alone_takes_its_episodes(
+    overrides: list[str], line: str, tmp_path: Path
+) -> None:
+    given = ("method=gepa", "llm=scripted", "rpo.rounds=1", *overrides)
+    said = refusal(smoke(tmp_path / "run", *given))
+    assert line in said
+    assert "raise it to 9 at least, or lower rpo.validation_tasks" in said
+    assert not (tmp_path / "run/results.json").exists()
+
+
 def test_gepa_asks_for_as_many_episodes_as_rpo_would_play(tmp_path: Path) -> None:
     pytest.importorskip("gepa")
     results = learn(smoke(tmp_path / "run", "method=gepa", "llm=scripted", "rpo.rounds=1"))

@@ -104,7 +104,21 @@ def test_items_that_are_all_alike_leave_students_test_over_seeds() -> None:
 def test_one_item_and_equal_sides_do_not_break_it() -> None:
     assert paired.clustered([[1.0], [0.0]], [[0.0], [0.0]], matched=True).p == pytest.approx(0.5)
     still = paired.clustered([[1, 0], [1, 0]], [[1, 0], [1, 0]], matched=True)
-    assert (still.difference.low, still.difference.high, still.p) == (0.0, 0.0, 1.0)
+    assert (still.difference.low, still.difference.high, still.p) == (-math.inf, math.inf, 1.0)
+
+
+def test_no_spread_is_no_proof() -> None:
+    for after, before in (
+        ([[0.51], [0.51]], [[0.5], [0.5]]),  # one item
+        ([[1, 1], [1, 1]], [[0, 0], [0, 0]]),
+        (
+            [[1, 0], [0, 1]],
+            [[0, 0], [0, 0]],
+        ),  # which varies, and yet neither over the seeds' means nor the items'
+    ):
+        found = paired.clustered(after, before, matched=True)
+        assert not found.spread.shown
+        assert (found.p, found.difference.low, found.detectable()) == (1.0, -math.inf, math.inf)
 
 
 # Simulation. 95% intervals must hold the truth in 93 to 97% of the samples, and a test of nothing may raise at most 6%

@@ -85,6 +85,13 @@ def test_seeds_of_one_setting_make_one_page_with_bands(
     assert page.count("<polygon") > 4
     assert "seeds 0, 1, 2" in text
     assert "95% intervals over 3 seeds" in text
+    unlucky = folders[0] / "validation.jsonl"
+    unlucky.write_text(
+        unlucky.read_text().replace('"correct": {"exact": true}', '"correct": {"exact": false}')
+    )
+    assert main([*map(str, folders)]) == 0
+    assert "accuracy, exact 0.333 [0.000, 1.000] 0.667 [0.000, 1.000]" in text_of(tmp_path / "report.html")
+    capsys.readouterr()
     other = training(tmp_path / "other", 3, objective={"kl_weight": 0.1})
     assert main([str(folders[0]), str(other)]) == 2
     assert "differ in objective.kl_weight: no page over seeds can be made" in capsys.readouterr().err

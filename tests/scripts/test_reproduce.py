@@ -15,11 +15,13 @@ import pytest
 
 from latro.errors import InputError
 from scripts import launching, reproduce
+from scripts.pract_rows import tiny
 from scripts.reproduce import main
-from scripts.reproduced import estimate, shifted
+from scripts.reproduced import estimate, found_sheets, shifted
 from scripts.sheets import Measure, Sheet
 from scripts.sweep_plan import Job
 from tests.scripts.clerk import STUDY, record_study
+from tests.scripts.run_folders import agents, episode
 
 ROOT = Path(__file__).parents[2]
 CHILD = Path(__file__).with_name("fake_reproduction.py")
@@ -132,6 +134,12 @@ def test_every_cell_that_was_not_run_says_why_and_how(run) -> None:
     )
 
 
+def test_commands_are_told_without_secrets(run) -> None:
+    _, folder = run(*LATRO, "run=false", "evaluate_latro.+model.hub_token=hf_x")
+    assert "hf_x" not in "".join(path.read_text() for path in folder.glob("reproduce.*"))
+    assert "+model.hub_token=***" in cells(folder)["base/greedy"]["command"]
+
+
 def test_what_failed_is_a_row_its_chain_ends_and_the_rest_goes_on(run, monkeypatch, capsys) -> None:
     monkeypatch.setenv("REPRODUCTION_FAILS", "jobs/sft/")
     status, folder = run(*LATRO, "only=base,sft,latro", "seeds=0")
@@ -206,6 +214,15 @@ def test_agents_are_read_by_their_arms_with_what_learning_cost(run, capsys) -> N
     assert found["shop/react/score"]["why"].startswith("needs a recording of it")
     assert found["shop/react/score"]["command"] == ""
     assert "REPLAY: no model is asked" in capsys.readouterr().out
+
+
+def test_an_evaluation_that_its_budget_cut_short_is_no_cell(tmp_path: Path) -> None:
+    row = next(row for row in tiny().rows if row.key == "react")
+    played = {"react": [episode("react", "t0", 1.0)]}
+    agents(row.evaluated(tmp_path / "short", 0), played, stopped="budget: calls: budget.calls=13 is spent")
+    agents(row.evaluated(tmp_path / "whole", 0), played)
+    assert found_sheets(row, tmp_path / "short") == {}
+    assert found_sheets(row, tmp_path / "whole")[0].arm == "react"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
-from scripts.run import Run, differing, masked, plain, resolved, up_to, write_text
+from scripts.run import Run, differing, plain, resolved, up_to, write_text
 
 
 def config(folder: Path, **values: Any) -> DictConfig:
@@ -114,19 +114,13 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "shown"),
-    [
-        ("api_key", "sk-123", "***"),
-        ("hub_token", "hf_123", "***"),
-        ("api_key_env", "OPENAI_API_KEY", "OPENAI_API_KEY"),
-        ("max_tokens", 500, 500),
-        ("stop_token", None, None),
-        ("llm", {"password": "x", "model": "m"}, {"password": "***", "model": "m"}),
-    ],
-)
-def test_secrets_are_masked_and_nothing_else(name: str, value: Any, shown: Any) -> None:
-    assert masked(name, value) == shown
+def test_environment_names_the_command_without_its_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/x/train_latro.py", "seed=1", "+trainer.hub_token=hf_x"])
+    Run(config(tmp_path / "run"))
+    command = json.loads((tmp_path / "run/environment.json").read_text())["command"]
+    assert command == "train_latro seed=1 +trainer.hub_token=***"
 
 
 def test_resolved_configuration_holds_no_secret() -> None:

@@ -46,6 +46,25 @@ def test_pairing_takes_the_spread_between_examples_out() -> None:
     assert stats.mean(after).low < stats.mean(before).high
 
 
+def test_differences_that_are_all_alike_have_no_bounds() -> None:
+    alike = stats.paired_difference([0.3, 0.4], [0.2, 0.3])  # whose differences are not quite equal as floats
+    assert (alike.value, alike.low, alike.high) == (pytest.approx(0.1), -math.inf, math.inf)
+    assert str(stats.share_or_mean([0.5, 0.5])) == "0.500 unbounded n=2"
+
+
+def test_intervals_of_shares_end_at_what_is_possible() -> None:
+    assert str(stats.share_or_mean([0.5, 1.0, 1.0, 1.0])) == "0.875 [0.477, 1.000] n=4"
+    assert str(stats.share_or_mean([0.0] * 10)) == "0.000 [0.000, 0.278] n=10"
+    cut = stats.score_difference([1.0, 1.0, 0.9], [0.0, 0.0, 0.3])
+    assert (cut.value, round(cut.low, 3), cut.high) == (pytest.approx(2.6 / 3), 0.293, 1.0)
+    assert stats.within(stats.mean([0.5]), 0.0, 1.0).low == -math.inf
+
+
+def test_differences_of_right_and_wrong_are_bonetts_and_prices() -> None:
+    assert stats.score_difference([1, 1, 1, 0], [0, 0, 1, 1]) == stats.share_difference(2, 1, 4)
+    assert stats.score_difference([1.0] * 10, [0.0] * 10).low == pytest.approx(0.5206, abs=1e-4)
+
+
 def test_pairs_must_match() -> None:
     with pytest.raises(ValueError, match="longer"):
         stats.paired_difference([1.0], [1.0, 2.0])

@@ -15,7 +15,7 @@ from latro.errors import InputError
 from scripts import launching
 from scripts.sweep import main
 from scripts.sweep_plan import read_plan
-from scripts.sweep_table import measured
+from scripts.sweep_table import Result, measured, sweep_json
 
 ROOT = Path(__file__).parents[2]
 CHILD = f"launch='{sys.executable} {Path(__file__).with_name('fake_child.py')}'"
@@ -56,6 +56,13 @@ def test_a_grid_has_a_folder_for_each_job() -> None:
     assert other.folder != plan.folder
     alike = read_plan(["script=train_latro", "separator='a b','a_b'"]).grid()
     assert len({job.folder for job in alike}) == 2  # their names differ only in what a file name loses
+
+
+def test_a_sweeps_record_holds_no_secret() -> None:
+    (job,) = read_plan([SMOKE[0], "+trainer.hub_token=hf_x", "seed=0"]).grid()
+    assert job.overrides == (SMOKE[0], "+trainer.hub_token=hf_x", "seed=0")
+    told = sweep_json([Result(job=job, status="finished")], ())
+    assert told["jobs"][0]["overrides"] == [SMOKE[0], "+trainer.hub_token=***", "seed=0"]
 
 
 def test_a_failed_job_is_a_row_and_the_rest_is_taken_up_again(swept, capsys) -> None:

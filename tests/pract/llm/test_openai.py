@@ -312,7 +312,18 @@ def test_a_key_that_would_break_the_header_is_refused_and_not_shown(
     assert "two" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8080/v1", "ftp://x/v1", "http://me:password@host/v1", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8080/v1",
+        "ftp://x/v1",
+        "http://me:password@host/v1",
+        "https://host/v1?api-key=password",
+        "https://host?api-key=password",
+        "https://host/v1#password",
+        "",
+    ],
+)
 def test_an_address_that_is_none_or_holds_a_password_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(InputError, match=r"llm\.base_url is no address") as caught:
         chat_at(url)
