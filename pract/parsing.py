@@ -27,8 +27,9 @@ UNKNOWN_ACTION = "unknown_action"
 NO_ACTION = "no_action"
 TOO_LONG = "too_long"
 
+# Possessive (`*+`): a model may write "Action: " two thousand times, and going back over it would take for ever.
 _CALL = re.compile(
-    r"^[\s>*`\-]*(?:Action\s*(?:\d+\s*)?:\s*[`*]*\s*)*([A-Za-z_]\w{0,63})\s*(?=[\[({])", re.IGNORECASE
+    r"^[\s>*`\-]*+(?:Action\s*+(?:\d++\s*+)?+:[\s`*]*+)*+([A-Za-z_]\w{0,63})\s*+(?=[\[({])", re.IGNORECASE
 )
 _MARKED = re.compile(r"^[\s>*`\-]*Action\s*(?:\d+\s*)?:", re.IGNORECASE)
 _THOUGHT = re.compile(r"^\s*(?:Thought\s*(?:\d+\s*)?:\s*)+", re.IGNORECASE)

@@ -59,7 +59,9 @@ def read_principles(text: str, names: Sequence[str]) -> dict[str, str]:
 def _head(line: str, names: Sequence[str]) -> tuple[str, str] | None:
     """The action that a line like `- **search**: text` opens, and its text."""
     match = re.match(
-        r"^[\s\-*#`\d.]*(?:New Principle for\s+)?[\"'*`]*(\w+)[\"'*`]*\s*:[\s*]*(.*)$", line, re.IGNORECASE
+        r"^[\s\-*#`\d.]*+(?:New Principle for\s++)?+[\"'*`]*+(\w++)[\"'*`]*+\s*+:[\s*]*+(.*)$",
+        line,
+        re.IGNORECASE,
     )
     if match is None:
         return None

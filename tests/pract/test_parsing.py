@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 
 import pytest
 
@@ -118,6 +119,25 @@ def test_a_lone_surrogate_becomes_something_that_can_be_written() -> None:
     outcome = parse_text('take[{"key": "\\ud800"}]', ACTIONS)
     assert isinstance(outcome, Call)
     json.dumps(dict(outcome.action.arguments), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Action: " * 2_000,
+        "Action 1 : ` * " * 1_000,
+        "Action" + " " * 10_000 + "1" * 9_000,
+        "-" * 20_000,
+        "take" + " " * 19_000,
+        "Thought: " * 2_000,
+        'take[{"key": "' + '" ' * 9_000,
+        '{"name":' * 2_000,
+    ],
+)
+def test_a_degenerate_reply_is_read_in_no_time(text: str) -> None:
+    started = time.process_time()
+    assert isinstance(parse_text(text, ACTIONS), ParseError)
+    assert time.process_time() - started < 1.0
 
 
 PIECES = (
