@@ -83,6 +83,11 @@ class EventLog:
             if event.kind == CHAT:
                 self.spent = self.spent.plus(_logged_reply(event))
 
+    def holds(self, kind: str, key: str) -> Mapping[str, Any] | None:
+        """As `past`, and the event can still be taken."""
+        event = self._past.get((kind, key))
+        return None if event is None else event.data
+
     def past(self, kind: str, key: str) -> Mapping[str, Any] | None:
         """Data of an earlier session's event, which is then forgotten; None if there is none."""
         event = self._past.pop((kind, key), None)
@@ -122,13 +127,17 @@ def begin_run(log: EventLog, description: Mapping[str, Any]) -> None:
     description: everything that decides the run's outcomes, as JSON; not the budget, which may be raised. Raises
     InputError naming what differs.
     """
-    past = log.past(RUN, RUN)
-    if past is None:
+    refuse_other_run(log, description)
+    if log.past(RUN, RUN) is None:
         log.append(RUN, RUN, description)
-        return
+
+
+def refuse_other_run(log: EventLog, description: Mapping[str, Any]) -> None:
+    """Raise InputError if an earlier session was another run in what the description tells; changes nothing."""
     now = json.loads(json.dumps(description))
-    for name in sorted(past):  # what an older log does not tell cannot differ
-        if past.get(name) != now.get(name):
+    past = log.holds(RUN, RUN) or {}
+    for name in sorted(past.keys() & now):  # what only one of them tells cannot differ
+        if past[name] != now[name]:
             raise InputError(
                 f"the event log is of another run: {name} was {past.get(name)!r}, now it is {now.get(name)!r}: "
                 "set it back, or start a new run in another folder"

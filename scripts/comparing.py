@@ -75,12 +75,13 @@ async def _compare(cfg: DictConfig) -> dict[str, Any]:
     world = look(factory, cfg)
     arms = cast_arms(cfg, world.actions)
     async with open_roles(cfg, [arm.config for arm in arms.values()]) as roles:
-        run.open(overwrite=run.overwrite)
         with run.event_log(retry_failed=bool(cfg.retry_failed)) as log:
             ledger = Ledger(budget, time.monotonic, spent_before(log))
             chat = RecordedChat(roles.agent, log, ledger)
             agents = {n: Agent(chat, arm.config, world.actions, arm.principles) for n, arm in arms.items()}
-            begin_run(log, _description(cfg, world, arms, chat.model))
+            description = _description(cfg, world, arms, chat.model)
+            run.begin(log, description)
+            begin_run(log, description)
             tell_estimate(expected(agents, world.tasks, cfg.attempts), roles, ledger)
             seats = Seats(factory, cfg.concurrency)
             try:

@@ -94,6 +94,17 @@ def test_more_tasks_and_attempts_can_be_asked_for_later(tmp_path: Path) -> None:
     assert results["results"]["todo"]["pass^2,act"] == 0.0
 
 
+def test_a_refused_resume_leaves_the_outcome_as_it_was(tmp_path: Path) -> None:
+    one = (*SCRIPTED[:3], "~arms.initial", "~arms.learned", "~arms.react")
+    compare_arms(evaluation(tmp_path / "run", *one, "limit=1"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(
+        InputError, match="the event log is of another run: model was 'scripted', now it is 'x'"
+    ):
+        compare_arms(evaluation(tmp_path / "run", *one, "limit=2", "+llm.model=x"))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
 def test_arms_without_their_principles_are_left_out_and_that_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
