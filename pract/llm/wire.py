@@ -85,7 +85,8 @@ def decode_json(body: bytes) -> Json:
 def read_reply(data: Json, *, prompt: Sequence[Message], prices: Prices, model: str, seconds: float) -> Reply:
     """The Reply in a chat-completions answer.
 
-    Where the server tells no usage, tokens are estimated on the high side, so that a budget holds.
+    Where the server tells no usage, tokens are estimated on the high side, so that a budget holds. Reasoning is no
+    part of the reply's text, but of what was written and is paid for.
     """
     choices = data.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
@@ -95,15 +96,17 @@ def read_reply(data: Json, *, prompt: Sequence[Message], prices: Prices, model: 
     text = message.get("content")
     if text is not None and not isinstance(text, str):
         raise ChatError(ChatErrorKind.BAD_RESPONSE, f"the reply's content is not text: {excerpt(text)}")
-    text, calls = mend(text or ""), _tool_calls(message.get("tool_calls"))
+    written, calls = mend(text or ""), _tool_calls(message.get("tool_calls"))
     prompt_tokens, completion_tokens, cached_tokens = _usage(data.get("usage"))
     if not prompt_tokens:
         prompt_tokens = sum(4 + estimate_tokens(turn.content) for turn in prompt)
     if not completion_tokens:
-        completion_tokens = estimate_tokens(text) + sum(estimate_tokens(call.arguments) + 8 for call in calls)
+        completion_tokens = estimate_tokens(written) + sum(
+            estimate_tokens(call.arguments) + 8 for call in calls
+        )
     finish = choice.get("finish_reason")
     return Reply(
-        text=text,
+        text=without_thinking(written),
         tool_calls=calls,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
@@ -153,6 +156,18 @@ def _usage(found: Any) -> tuple[int, int, int]:
 def _count(value: Any) -> int:
     plausible = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
     return value if plausible else 0
+
+
+def without_thinking(text: str) -> str:
+    """The text without the `<think>...</think>` it begins with: what a model tries out while it reasons is no answer.
+
+    A template that writes `<think>` itself leaves only the end of it in the reply. Reasoning that was cut off before
+    its end leaves nothing.
+    """
+    thought, end, answer = text.partition("</think>")
+    if text.lstrip().startswith("<think>") or (end and "<think>" not in thought):
+        return answer.lstrip()
+    return text
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:

@@ -36,6 +36,23 @@ def test_more_cached_than_read_is_cut_down() -> None:
     assert read({"choices": [{"message": {"content": "x"}}], "usage": usage}).cached_tokens == 20
 
 
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("<think>\nAction: fly[]\n</think>\n\nAction: look[]", "Action: look[]"),
+        ("\n<think></think>\n\nlook[] </think>", "look[] </think>"),
+        ("Shall I fly[]?\n</think>\nlook[]", "look[]"),
+        ("<think>I might fly[]", ""),
+        ("I look. <think> fly[] </think>", "I look. <think> fly[] </think>"),
+        ("look[]\n", "look[]\n"),
+    ],
+)
+def test_reasoning_before_the_answer_is_no_part_of_it(written: str, text: str) -> None:
+    reply = read({"choices": [{"message": {"content": written}}]})
+    assert reply.text == text
+    assert reply.completion_tokens == estimate_tokens(written)
+
+
 def test_a_reply_without_text_is_empty_not_an_error() -> None:
     reply = read({"choices": [{"message": {"content": None}, "finish_reason": "length"}]})
     assert (reply.text, reply.finish_reason) == ("", "length")
