@@ -7,7 +7,7 @@ happen, thus under concurrency in any order; `canonical` sorts them and leaves t
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +23,8 @@ CHAT = "chat"
 EPISODE = "episode"
 REFLECTION = "reflection"
 ROUND = "round"
+OUTAGE = "outage"
+"""A run stopped because none of some episodes could be played; `data["episodes"]` has their ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +79,20 @@ class EventLog:
                 raise InputError(
                     f"{path}, line {number}: not an event ({error}): restore the file or start a new run"
                 ) from error
-            if not (self._retry_failed and _failed(event)):
+            if event.kind == OUTAGE:
+                self._forget_failures(event.data["episodes"])
+            elif not (self._retry_failed and _failed(event)):
                 self._past[event.kind, event.key] = event
             self.elapsed = max(self.elapsed, event.at)
             if event.kind == CHAT:
                 self.spent = self.spent.plus(_logged_reply(event))
+
+    def _forget_failures(self, episodes: Sequence[str]) -> None:
+        """Let these episodes, and their calls, be tried again where they failed."""
+        below = tuple(f"{name}/" for name in episodes)
+        for place, event in list(self._past.items()):
+            if (event.key in episodes or event.key.startswith(below)) and _failed(event):
+                del self._past[place]
 
     def holds(self, kind: str, key: str) -> Mapping[str, Any] | None:
         """As `past`, and the event can still be taken."""

@@ -16,11 +16,11 @@ from pract.calls import RecordedChat
 from pract.envs.base import EnvironmentFactory
 from pract.errors import InputError
 from pract.evaluation import Outcome, error_counts, evaluate, outcome
-from pract.events import EventLog, begin_run
+from pract.events import EventLog, begin_run, key_of
 from pract.principles import initial_principles
 from pract.prompts import call_text
 from pract.records import to_json
-from pract.rounds import stop_reason
+from pract.rounds import log_outage, stop_reason
 from pract.rpo import shuffled
 from pract.seats import Seats
 from pract.types import ActionSpec, Episode, Principles, Task
@@ -239,6 +239,7 @@ class _Comparison:
                 episodes = await self._play(arm, agent, tasks, seats)
                 reason = stop_reason(episodes)
                 if reason:
+                    log_outage(self.log, key_of("evaluate", arm), episodes)
                     return reason
         return ""
 
