@@ -156,7 +156,7 @@ def refuse_other_run(log: EventLog, description: Mapping[str, Any]) -> None:
 
 
 def _logged_reply(event: Event) -> Reply | None:
-    reply = event.data.get("reply")
+    reply = event.data.get("reply", event.data.get("cost"))
     return None if reply is None else from_json(Reply, reply)
 
 

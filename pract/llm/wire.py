@@ -93,10 +93,7 @@ def read_reply(data: Json, *, prompt: Sequence[Message], prices: Prices, model: 
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict) or not isinstance(choice, dict):
         raise ChatError(ChatErrorKind.BAD_RESPONSE, f"the reply has no choices[0].message: {excerpt(data)}")
-    text = message.get("content")
-    if text is not None and not isinstance(text, str):
-        raise ChatError(ChatErrorKind.BAD_RESPONSE, f"the reply's content is not text: {excerpt(text)}")
-    written, calls = mend(text or ""), _tool_calls(message.get("tool_calls"))
+    written, calls = mend(_text(message.get("content"))), _tool_calls(message.get("tool_calls"))
     prompt_tokens, completion_tokens, cached_tokens = _usage(data.get("usage"))
     if not prompt_tokens:
         prompt_tokens = sum(4 + estimate_tokens(turn.content) for turn in prompt)
@@ -116,6 +113,33 @@ def read_reply(data: Json, *, prompt: Sequence[Message], prices: Prices, model: 
         model=model,
         finish_reason=finish if isinstance(finish, str) else "stop",
     )
+
+
+def _text(content: Any) -> str:
+    """The content, which may come in parts; those that are no text, such as reasoning, are left out."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    found = []
+    for part in content if isinstance(content, list) else [content]:
+        text = part.get("text") if isinstance(part, dict) else part
+        if isinstance(part, dict) and part.get("type", "text") not in ("text", "output_text"):
+            continue
+        if not isinstance(text, str) or not isinstance(content, list):
+            raise ChatError(
+                ChatErrorKind.BAD_RESPONSE, f"the reply's content is not text: {excerpt(content)}"
+            )
+        found.append(text)
+    return "".join(found)
+
+
+def cost_of(answers: Sequence[Json], prices: Prices) -> Reply:
+    """What answers cost by their own account, whether they are of use or not; a reply without text."""
+    prompt = written = cached = 0
+    for answer in answers:
+        usage = _usage(answer.get("usage"))
+        prompt, written, cached = prompt + usage[0], written + usage[1], cached + usage[2]
+    usd = prices.usd(prompt, cached, written)
+    return Reply(text="", prompt_tokens=prompt, completion_tokens=written, cached_tokens=cached, usd=usd)
 
 
 def _tool_calls(found: Any) -> tuple[ToolCall, ...]:

@@ -36,6 +36,19 @@ def test_more_cached_than_read_is_cut_down() -> None:
     assert read({"choices": [{"message": {"content": "x"}}], "usage": usage}).cached_tokens == 20
 
 
+def test_content_in_parts_is_joined_without_those_that_are_no_text() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "fly[]"}]}
+    parts: list[Any] = [thought, {"type": "text", "text": "look"}, {"text": "[]"}, "!"]
+    assert read({"choices": [{"message": {"content": parts}}]}).text == "look[]!"
+    assert read({"choices": [{"message": {"content": []}}]}).text == ""
+
+
+@pytest.mark.parametrize("content", [42, {"text": "look[]"}, [{"text": 42}], [None], [{}]])
+def test_content_that_is_no_text_is_refused(content: Any) -> None:
+    with pytest.raises(ChatError, match="content is not text"):
+        read({"choices": [{"message": {"content": content}}]})
+
+
 @pytest.mark.parametrize(
     ("written", "text"),
     [
