@@ -23,6 +23,8 @@ class Prices:
     cached: float | None = None
     """For prompt tokens read from the server's prefix cache; None: as other prompt tokens."""
     completion: float = 0.0
+    model: str | None = None
+    """Whose prices they are; None: those of whatever model is asked."""
 
     def usd(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
         """Price of one call; `cached_tokens` are part of `prompt_tokens`."""
