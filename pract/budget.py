@@ -47,7 +47,7 @@ class Spent:
         return self.prompt_tokens + self.completion_tokens
 
     def plus(self, reply: Reply | None) -> "Spent":
-        """With one more call; None is a call that failed."""
+        """With one more call; None is a call that failed and is not known to have cost anything."""
         if reply is None:
             return replace(self, calls=self.calls + 1)
         return replace(
@@ -117,7 +117,7 @@ class Ledger:
         self.in_flight += 1
 
     def settle(self, reply: Reply | None) -> None:
-        """Take down an announced call; None for one that failed."""
+        """Take down an announced call; None for one that failed at no known cost."""
         self.in_flight -= 1
         self._spent = self._spent.plus(reply)
 

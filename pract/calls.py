@@ -63,9 +63,11 @@ class RecordedChat:
                 tag=tag,
             )
         except ChatError as error:
-            self._ledger.settle(None)
+            self._ledger.settle(error.cost)
             if not error.kind.fatal:
-                self._write(tag, {"prompt": prompt, "error": error.kind.value, "message": error.message})
+                cost = {} if error.cost is None else {"cost": to_json(error.cost)}
+                said = {"error": error.kind.value, "message": error.message}
+                self._write(tag, {"prompt": prompt, **said, **cost})
             raise
         except BaseException:
             self._ledger.release()

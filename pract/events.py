@@ -7,7 +7,7 @@ happen, thus under concurrency in any order; `canonical` sorts them and leaves t
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +23,8 @@ CHAT = "chat"
 EPISODE = "episode"
 REFLECTION = "reflection"
 ROUND = "round"
+OUTAGE = "outage"
+"""A run stopped because none of some episodes could be played; `data["episodes"]` has their ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +79,25 @@ class EventLog:
                 raise InputError(
                     f"{path}, line {number}: not an event ({error}): restore the file or start a new run"
                 ) from error
-            if not (self._retry_failed and _failed(event)):
+            if event.kind == OUTAGE:
+                self._forget_failures(event.data["episodes"])
+            elif not (self._retry_failed and _failed(event)):
                 self._past[event.kind, event.key] = event
             self.elapsed = max(self.elapsed, event.at)
             if event.kind == CHAT:
                 self.spent = self.spent.plus(_logged_reply(event))
+
+    def _forget_failures(self, episodes: Sequence[str]) -> None:
+        """Let these episodes, and their calls, be tried again where they failed."""
+        below = tuple(f"{name}/" for name in episodes)
+        for place, event in list(self._past.items()):
+            if (event.key in episodes or event.key.startswith(below)) and _failed(event):
+                del self._past[place]
+
+    def holds(self, kind: str, key: str) -> Mapping[str, Any] | None:
+        """As `past`, and the event can still be taken."""
+        event = self._past.get((kind, key))
+        return None if event is None else event.data
 
     def past(self, kind: str, key: str) -> Mapping[str, Any] | None:
         """Data of an earlier session's event, which is then forgotten; None if there is none."""
@@ -122,13 +138,17 @@ def begin_run(log: EventLog, description: Mapping[str, Any]) -> None:
     description: everything that decides the run's outcomes, as JSON; not the budget, which may be raised. Raises
     InputError naming what differs.
     """
-    past = log.past(RUN, RUN)
-    if past is None:
+    refuse_other_run(log, description)
+    if log.past(RUN, RUN) is None:
         log.append(RUN, RUN, description)
-        return
+
+
+def refuse_other_run(log: EventLog, description: Mapping[str, Any]) -> None:
+    """Raise InputError if an earlier session was another run in what the description tells; changes nothing."""
     now = json.loads(json.dumps(description))
-    for name in sorted(past):  # what an older log does not tell cannot differ
-        if past.get(name) != now.get(name):
+    past = log.holds(RUN, RUN) or {}
+    for name in sorted(past.keys() & now):  # what only one of them tells cannot differ
+        if past[name] != now[name]:
             raise InputError(
                 f"the event log is of another run: {name} was {past.get(name)!r}, now it is {now.get(name)!r}: "
                 "set it back, or start a new run in another folder"
@@ -136,7 +156,7 @@ def begin_run(log: EventLog, description: Mapping[str, Any]) -> None:
 
 
 def _logged_reply(event: Event) -> Reply | None:
-    reply = event.data.get("reply")
+    reply = event.data.get("reply", event.data.get("cost"))
     return None if reply is None else from_json(Reply, reply)
 
 

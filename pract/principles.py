@@ -38,17 +38,18 @@ def in_order(texts: Mapping[str, str], actions: Sequence[ActionSpec]) -> dict[st
 
 
 def read_principles(text: str, names: Sequence[str]) -> dict[str, str]:
-    """The principles in a reply, by action: the whole of it for one action, headed lines for several."""
+    """The principles in a reply, by action: headed lines, or for one action without a head the whole of it."""
     text = re.sub(r"```\w*", "", text)
     found: dict[str, list[str]] = {}
     current = names[0] if len(names) == 1 else None
+    headed = False
     for line in text.splitlines():
         head = _head(line, names)
         if head is not None:
-            current = head[0]
-            if current in found and len(names) == 1:
+            if headed and len(names) == 1 and any(found[names[0]]):
                 break  # the model begins again
-            found[current] = [head[1]]
+            current, headed = head[0], True
+            found[current] = [head[1]]  # for one action, what stood before its head was an introduction
         elif current is not None:
             if re.match(r"\s*(#|\**New Principle)", line) and found.get(current):
                 break  # it goes on to something that was not asked for
@@ -59,7 +60,9 @@ def read_principles(text: str, names: Sequence[str]) -> dict[str, str]:
 def _head(line: str, names: Sequence[str]) -> tuple[str, str] | None:
     """The action that a line like `- **search**: text` opens, and its text."""
     match = re.match(
-        r"^[\s\-*#`\d.]*(?:New Principle for\s+)?[\"'*`]*(\w+)[\"'*`]*\s*:[\s*]*(.*)$", line, re.IGNORECASE
+        r"^[\s\-*#`\d.]*+(?:New Principle for\s++)?+[\"'*`]*+(\w++)[\"'*`]*+\s*+:[\s*]*+(.*)$",
+        line,
+        re.IGNORECASE,
     )
     if match is None:
         return None

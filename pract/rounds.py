@@ -9,6 +9,7 @@ from pract.acceptance import Comparison
 from pract.budget import Spent
 from pract.diagnosis import Finding
 from pract.episode import fatal
+from pract.events import OUTAGE, EventLog
 from pract.llm.base import ChatErrorKind
 from pract.optimizer import Change
 from pract.records import to_json
@@ -88,6 +89,19 @@ def stop_reason(
     for problem in problems:
         if problem.startswith("budget:") or problem.startswith(_FATAL):
             return problem
-    if episodes and all(episode.status is Status.CHAT_ERROR for episode in episodes):
+    if _unplayed(episodes):
         return f"no episode could be played: {episodes[0].failure}"
     return ""
+
+
+def log_outage(log: EventLog, key: str, episodes: Sequence[Episode]) -> None:
+    """If none of the episodes could be played, log that they are to be tried again when the run is taken up.
+
+    key: the place in the run where it stopped. One failed episode among others is an outcome, and stays one.
+    """
+    if _unplayed(episodes):
+        log.append(OUTAGE, key, {"episodes": [episode.id for episode in episodes]})
+
+
+def _unplayed(episodes: Sequence[Episode]) -> bool:
+    return bool(episodes) and all(episode.status is Status.CHAT_ERROR for episode in episodes)

@@ -18,7 +18,7 @@ from pract.events import ROUND, key_of
 from pract.optimizer import OptimizerConfig
 from pract.records import from_json
 from pract.reflector import ReflectorConfig
-from pract.rounds import Decision, Round, mean_by_task, round_record, stop_reason
+from pract.rounds import Decision, Round, log_outage, mean_by_task, round_record, stop_reason
 from pract.schedule import Crew, Lesson, batch_lesson, merged_lesson, sequential_lesson
 from pract.types import Episode, Principles, Task
 
@@ -265,6 +265,9 @@ class _Loop:
         """The round with what was spent by its end, logged; an earlier session's account of it stands."""
         self.stopped = round_.decision is Decision.STOPPED
         key = f"round-{round_.index:03d}"
+        if self.stopped:
+            log_outage(self.crew.log, f"{key}/train", round_.episodes)
+            log_outage(self.crew.log, f"{key}/validation", round_.validation)
         past = self.crew.log.past(ROUND, key)
         if past is not None:
             told = replace(round_, spent=from_json(Spent, past["spent"]))

@@ -68,6 +68,28 @@ def build_budget(cfg: DictConfig) -> Budget:
     return Budget(**{str(name): limit for name, limit in limits.items()})
 
 
+def refuse_unpriced(limit: float | None, cast: Mapping[str, Chat]) -> None:
+    """Raise InputError if `budget.usd` is set and a role's price list is empty, or another model's.
+
+    Such a limit would never end the run, or end it at a sum that has nothing to do with the bill.
+    """
+    for role, chat in cast.items():
+        prices = getattr(chat, "prices", None)
+        if limit is None or prices is None:
+            continue
+        keys = f"{role}.prices.prompt and {role}.prices.completion"
+        if not prices.prompt and not prices.completion:
+            raise InputError(
+                f"budget.usd={limit}: {role} has no prices, so it would never be reached; give {keys} in dollars per "
+                "million tokens, or set budget.tokens"
+            )
+        if prices.model not in (None, chat.model):
+            raise InputError(
+                f"budget.usd={limit}: the prices of {role} are those of {prices.model}, and its model is {chat.model}; "
+                f"give {keys} and {role}.prices.model={chat.model}, or set budget.tokens"
+            )
+
+
 @asynccontextmanager
 async def open_roles(cfg: DictConfig, agents: "Sequence[AgentConfig]") -> "AsyncIterator[Roles]":
     """The chat models, one object for all roles of equal settings, asked at the door whether they will work."""
@@ -86,6 +108,7 @@ async def open_roles(cfg: DictConfig, agents: "Sequence[AgentConfig]") -> "Async
                 known = instantiate(wanted, _convert_="all")
                 chats.append((wanted, known))
             cast[role] = known
+        refuse_unpriced(OmegaConf.select(cfg, "budget.usd"), cast)
         await _check(cast, agents)
         yield Roles(agent=cast["llm"], reflector=cast["reflector"], optimizer=cast["optimizer"])
     finally:

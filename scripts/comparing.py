@@ -16,11 +16,11 @@ from pract.calls import RecordedChat
 from pract.envs.base import EnvironmentFactory
 from pract.errors import InputError
 from pract.evaluation import Outcome, error_counts, evaluate, outcome
-from pract.events import EventLog, begin_run
+from pract.events import EventLog, begin_run, key_of
 from pract.principles import initial_principles
 from pract.prompts import call_text
 from pract.records import to_json
-from pract.rounds import stop_reason
+from pract.rounds import log_outage, stop_reason
 from pract.rpo import shuffled
 from pract.seats import Seats
 from pract.types import ActionSpec, Episode, Principles, Task
@@ -78,12 +78,13 @@ async def _compare(cfg: DictConfig) -> dict[str, Any]:
     world = look(factory, cfg)
     arms = cast_arms(cfg, world.actions)
     async with open_roles(cfg, [arm.config for arm in arms.values()]) as roles:
-        run.open(overwrite=run.overwrite)
         with run.event_log(retry_failed=bool(cfg.retry_failed)) as log:
             ledger = Ledger(budget, time.monotonic, spent_before(log))
             chat = RecordedChat(roles.agent, log, ledger)
             agents = {n: Agent(chat, arm.config, world.actions, arm.principles) for n, arm in arms.items()}
-            begin_run(log, _description(cfg, world, arms, chat.model))
+            description = _description(cfg, world, arms, chat.model)
+            run.begin(log, description)
+            begin_run(log, description)
             tell_estimate(expected(agents, world.tasks, cfg.attempts), roles, ledger)
             seats = Seats(factory, cfg.concurrency)
             try:
@@ -248,6 +249,7 @@ class _Comparison:
                 episodes = await self._play(arm, agent, tasks, seats)
                 reason = stop_reason(episodes)
                 if reason:
+                    log_outage(self.log, key_of("evaluate", arm), episodes)
                     return reason
         return ""
 

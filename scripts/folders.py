@@ -6,6 +6,7 @@ is being written, or was when the run was killed.
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from latro.errors import InputError
 
 Row = Mapping[str, Any]
 AGAIN = "start it again to go on, or with overwrite=true"
+LOCK = ".lock"
+"""Held by the process that is at work in a folder."""
 FAST_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -121,6 +124,29 @@ def table(folder: Path, name: str, heads: tuple[str, ...] = ("",)) -> list[dict[
     """The rows of `{name}.jsonl`; none if the run has not written it yet."""
     path = folder / f"{name}.jsonl"
     return list(rows(path, torn=not finished(folder), heads=heads)) if path.is_file() else []
+
+
+@contextmanager
+def locked(folder: Path, others: str, otherwise: str) -> Iterator[None]:
+    """Make the folder and keep it for this process. Raises InputError at once if another has it.
+
+    others: who might be at work there; otherwise: what to do instead of waiting for them. The file stays: to delete it
+    would let in two at a time.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{folder}: another {others} is at work there; wait for it, or {otherwise}"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def refuse_missing(path: Path, held: int, told: int, of: str = "") -> None:

@@ -14,9 +14,17 @@ from scripts.story import read_story
 
 
 def write_history(folder: Path) -> Path:
-    """Write `history.html` into a run folder and return its path."""
+    """Write `history.html` into a run folder and return its path.
+
+    Raises InputError if the folder holds no run of RPO, or one whose first round has not ended.
+    """
+    story = read_story(folder)
+    if not story.rounds:
+        raise InputError(
+            f"{folder}: no round has ended yet; wait for round 0, or start the run again to go on"
+        )
     path = folder / "history.html"
-    write_text(path, history_page(read_story(folder)))
+    write_text(path, history_page(story))
     return path
 
 

@@ -57,7 +57,6 @@ async def _learn(cfg: DictConfig) -> dict[str, Any]:
     own_loop = inspect.isasyncgenfunction(getattr(method, "func", method))
     written = read_principles(cfg.principles)
     async with open_roles(cfg, [agent]) as roles:
-        run.open(overwrite=run.overwrite)
         with run.event_log(retry_failed=bool(cfg.retry_failed)) as log:
             watchers: list[Callable[[Episode], None]] = []
             learning = wire(
@@ -74,6 +73,8 @@ async def _learn(cfg: DictConfig) -> dict[str, Any]:
                 **({} if own_loop else {"optimizer": method}),
             )
             rounds = _loop(method, own_loop, learning)
+            known = {n: v for n, v in learning.description.items() if n != "method" or not own_loop}
+            run.begin(log, known)
             tell_estimate(learning.estimate(), roles, learning.ledger)
             with open_tracker(cfg.logger, run) as tracker:
                 recorder = Recorder(run, learning, tracker, title=cfg.name)

@@ -8,9 +8,11 @@ principles.json                 the best principles, and every version with pare
 metrics.jsonl                   one row for each round, as trackers get it
 results.json                    the outcome, also of a run that was stopped
 history.html                    the story of the principles, one file to open anywhere
+.lock                           held while a session is at work
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +21,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pract.errors import InputError
-from pract.events import EventLog
+from pract.events import EventLog, refuse_other_run
+from scripts.folders import LOCK, locked
 from scripts.run import FREE_KEYS, Run, differing, write_text
 
 FURTHER = ("budget", "retry_failed", "rpo.rounds", "limit", "attempts")
@@ -31,9 +34,13 @@ FREE = (*FREE_KEYS, *FURTHER, "concurrency", "chunk", "llm", "reflector", "optim
 class LoggedRun(Run):
     """The folder of a run that is rebuilt from its event log."""
 
-    def open(self, *, overwrite: bool) -> None:
-        """As Run does; an outcome written by an earlier session is withdrawn."""
-        super().open(overwrite=overwrite)
+    def begin(self, log: EventLog, description: Mapping[str, Any]) -> None:
+        """Write what the run is, and withdraw the outcome of an earlier session.
+
+        description: see `begin_run`. Raises InputError, and leaves all as it is, if the log is of another run.
+        """
+        refuse_other_run(log, description)
+        self.open(overwrite=False)
         (self.folder / "results.json").unlink(missing_ok=True)
 
     def refuse_other_run(self, written: Path) -> None:
@@ -62,18 +69,32 @@ class LoggedRun(Run):
 
     @contextmanager
     def event_log(self, *, retry_failed: bool) -> Iterator[EventLog]:
-        """The event log, closed at the end. A run refused before its first event leaves no folder behind."""
+        """The event log, closed at the end, in a folder that no other process may work in meanwhile.
+
+        The folder is emptied first if it is to be overwritten. A run refused before its first event leaves no folder
+        behind. Raises InputError if another process is at work in it.
+        """
         path = self.folder / "events.jsonl"
-        log = EventLog(path, retry_failed=retry_failed)
-        try:
-            yield log
-        finally:
-            log.close()
-            if path.stat().st_size == 0:
-                for name in (path.name, "config.yaml", "environment.json"):
-                    (self.folder / name).unlink(missing_ok=True)
-                with suppress(OSError):  # the user's own files are in it
-                    self.folder.rmdir()
+        with locked(self.folder, "run", "choose another output_dir"):
+            if self.overwrite:
+                self._empty()
+            log = EventLog(path, retry_failed=retry_failed)
+            try:
+                yield log
+            finally:
+                log.close()
+                if path.stat().st_size == 0:
+                    for name in (path.name, "config.yaml", "environment.json", LOCK):
+                        (self.folder / name).unlink(missing_ok=True)
+                    with suppress(OSError):  # the user's own files are in it
+                        self.folder.rmdir()
+
+    def _empty(self) -> None:
+        for path in self.folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
 
     def begin_tables(self, *tables: str) -> None:
         """Empty these tables: the session replays what the log holds and so fills them again."""

@@ -44,6 +44,8 @@ PACKAGES = (
 PLAN_KEYS = ("plan", "hardware", "devices", "sharding")
 FREE_KEYS = ("output_dir", "resume", "overwrite", "logger", "show_samples", "push_to_hub", *PLAN_KEYS)
 """Keys that may differ when a run is taken up again."""
+BEGUN = frozenset({".lock", "events.jsonl"})
+"""What a run may leave that was killed before it wrote its configuration."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says when there is no room left on the disk, or in the user's share of it."""
 
@@ -80,7 +82,8 @@ class Run:
         written = self.folder / "config.yaml"
         refuse_unwritable(self.folder)
         if self.overwrite:
-            if self.folder.exists() and not written.exists() and any(self.folder.iterdir()):
+            there = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
+            if "config.yaml" not in there and there - BEGUN:
                 raise InputError(
                     f"output_dir={self.folder} is no run folder; overwrite=true would delete its files"
                 )

@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from latro.errors import InputError
 from scripts.casting import until_stopped
 from scripts.entry import status_of
+from scripts.folders import locked
 from scripts.launching import last_words, log_of, run_chains
 from scripts.run import refuse_unwritable, write_text
 from scripts.sweep_plan import Job, Plan, composed, read_plan, refuse_other_runs
@@ -134,16 +134,14 @@ def alone(folder: Path, work: Coroutine[Any, Any, None], tell: Callable[[], int]
 
     Raises InputError if another process is at work in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with locked(folder, "sweep", otherwise):
             try:
                 until_stopped(work)
             finally:
                 told = tell()
-    except Timeout:
+    finally:
         work.close()
-        raise InputError(f"{folder}: another sweep is at work there; wait for it, or {otherwise}") from None
     return told
 
 

@@ -5,6 +5,7 @@ lose it. The items of an action stand in one text, `[1] ... [2] ...`, so that ag
 """
 
 import re
+import string
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,8 +24,10 @@ MAX_EDITS = 5
 """Edits of one reply that are carried out."""
 
 _EDIT = re.compile(
-    r"^[\s\-*`]*(ADD|EDIT|REMOVE)\s*\[?(\d{0,4})\]?\s*:?[\s*`]*(.*?)[\s*`]*$", re.IGNORECASE | re.MULTILINE
+    r"[\s\-*`]*+(ADD|EDIT|REMOVE)(?![A-Za-z])\s*+\[?(\d{0,4})\]?\s*+:?(.*)", re.IGNORECASE | re.DOTALL
 )
+"""The beginning of one line; all that follows the kind matches, so that nothing is read twice."""
+_AROUND = string.whitespace + "*`"
 _ITEM = re.compile(r"\[\d+\]\s*")
 
 
@@ -80,21 +83,37 @@ def text_of(items: Sequence[str]) -> str:
     return " ".join(f"[{number}] {item}" for number, item in enumerate(items, start=1))
 
 
+def edits_of(reply: str) -> list[tuple[str, str, str]]:
+    """The edits in a reply: kind in capitals, the number's digits, text. A text may begin on the line below."""
+    found: list[tuple[str, str, str]] = []
+    waiting = False
+    for line in reply.split("\n"):
+        match = _EDIT.match(line)
+        words = _ITEM.sub("", (match[3] if match else line).strip(_AROUND))
+        text = " ".join(words.split())
+        if match:
+            found.append((match[1].upper(), match[2], text))
+            waiting = not text and match[1].upper() != "REMOVE"
+        elif waiting and text:
+            found[-1] = (*found[-1][:2], text)
+            waiting = False
+    return found
+
+
 def apply_edits(old: str, reply: str) -> str:
     """The principle after a reply's edits; empty if the reply has no edit that can be carried out."""
     items: list[str | None] = list(items_of(old))
     known = len(items)
     done = 0
-    for kind, number, text in _EDIT.findall(reply):
+    for kind, number, text in edits_of(reply):
         place = int(number) - 1 if number else -1
-        text = " ".join(_ITEM.sub("", text).split())
         if done == MAX_EDITS:
             break
-        if kind.upper() == "ADD" and text and text not in items:
+        if kind == "ADD" and text and text not in items:
             items.append(text)
-        elif kind.upper() == "EDIT" and text and 0 <= place < known:
+        elif kind == "EDIT" and text and 0 <= place < known:
             items[place] = text
-        elif kind.upper() == "REMOVE" and 0 <= place < known:
+        elif kind == "REMOVE" and 0 <= place < known:
             items[place] = None
         else:
             continue

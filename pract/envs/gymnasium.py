@@ -4,6 +4,7 @@
 gives one of ours with text spaces: an action is the JSON `{"name": ..., "arguments": {...}}`.
 """
 
+import hashlib
 import json
 import string
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,10 @@ LONGEST_TEXT = 1_000_000
 
 
 class FromGymnasium:
-    """A Gymnasium environment with text or named actions. The score is the return, brought to 0 to 1."""
+    """A Gymnasium environment with text or named actions. The score is the return at the end, brought to 0 to 1.
+
+    Until then it is 0: where each step costs reward, an episode that has hardly begun has the highest return.
+    """
 
     licence = "see the environment"
 
@@ -52,7 +56,7 @@ class FromGymnasium:
         if choices is None and not isinstance(self._env.action_space, gymnasium.spaces.Text):
             raise InputError(f"env.choices: {self._env.action_space} is no text space; name its actions")
         self.name = "".join(c if c.isalnum() else "_" for c in make) if isinstance(make, str) else "gymnasium"
-        self.version = f"1-{self._env.spec.id}" if self._env.spec else "1"
+        self.version = f"2-{self._env.spec.id}" if self._env.spec else "2"
         self._choices, self._returns, self._describe = dict(choices or {}), (low, high), describe
         self._instruction = instruction
         self._splits = {
@@ -83,8 +87,9 @@ class FromGymnasium:
         )
 
     def reset(self, task: Task, seed: int = 0) -> Observation:
-        """Resets with the task's seed plus the episode's."""
-        seen, _ = self._env.reset(seed=int(task.data["seed"]) + seed)
+        """Resets with a seed drawn from the task's and the episode's: no two tasks share one."""
+        drawn = hashlib.sha256(f"{task.data['seed']}/{seed}".encode()).digest()
+        seen, _ = self._env.reset(seed=int.from_bytes(drawn[:4], "big") >> 1)
         self._playing, self._total, self._best = True, 0.0, 0.0
         return Observation(text=f"{task.instruction}\n{self._describe(seen)}")
 
@@ -94,17 +99,17 @@ class FromGymnasium:
             raise EpisodeOver(f"{self.name}: no episode is under way; call reset first")
         value, problem = self._value(action)
         if problem:
-            return StepResult(
-                observation=Observation(text=problem), score=self._score(), progress=self._best, refused=True
-            )
+            return StepResult(observation=Observation(text=problem), progress=self._best, refused=True)
         seen, reward, terminated, truncated, _ = self._env.step(value)
         self._total += float(reward)
-        self._best = max(self._best, self._score())
         self._playing = not (terminated or truncated)
+        score = 0.0 if self._playing else self._scaled(self._total)
+        gained = self._scaled(self._total) if self._scaled(0.0) == 0 else 0.0
+        self._best = max(self._best, score, gained)
         return StepResult(
             observation=Observation(text=self._describe(seen) or "Done."),
             reward=float(reward),
-            score=self._score(),
+            score=score,
             progress=self._best,
             terminated=bool(terminated),
             truncated=bool(truncated),
@@ -127,9 +132,9 @@ class FromGymnasium:
             return None, f"The text does not fit {shortened(str(self._env.action_space))}."
         return text, ""
 
-    def _score(self) -> float:
+    def _scaled(self, total: float) -> float:
         low, high = self._returns
-        return min(1.0, max(0.0, (self._total - low) / (high - low)))
+        return min(1.0, max(0.0, (total - low) / (high - low)))
 
     def _task(self, split: str, seed: int) -> Task:
         return Task(id=f"{self.name}-{split}-{seed}", instruction=self._instruction, data={"seed": seed})

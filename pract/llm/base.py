@@ -36,13 +36,23 @@ class ChatErrorKind(Enum):
 class ChatError(Exception):
     """No usable reply to one call. The message is one line and holds no secret."""
 
-    def __init__(self, kind: ChatErrorKind, message: str, *, seconds: float = 0.0, attempts: int = 1) -> None:
+    def __init__(
+        self,
+        kind: ChatErrorKind,
+        message: str,
+        *,
+        seconds: float = 0.0,
+        attempts: int = 1,
+        cost: Reply | None = None,
+    ) -> None:
         super().__init__(f"{kind.value}: {message}")
         self.kind = kind
         self.message = message
         self.seconds = seconds
         """Wall time spent in vain, waiting and retries included."""
         self.attempts = attempts
+        self.cost = cost
+        """What answers of no use cost all the same, as a reply without text; None if that is not known."""
 
 
 class Chat(Protocol):

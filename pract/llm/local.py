@@ -14,7 +14,7 @@ from typing import Any
 
 from pract.errors import InputError
 from pract.llm.base import ChatError, ChatErrorKind
-from pract.llm.wire import cut_at_stop, messages_json, tools_json
+from pract.llm.wire import cut_at_stop, messages_json, tools_json, without_thinking
 from pract.types import ActionSpec, Message, Reply
 
 
@@ -131,7 +131,7 @@ class LocalChat:
                 pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id,
                 **(sampling if temperature > 0 else greedy),
             )[0, len(prompt) :].tolist()
-        text = self._tokenizer.decode(written, skip_special_tokens=True)
+        text = without_thinking(self._tokenizer.decode(written, skip_special_tokens=True))
         cut = cut_at_stop(text, stop)
         full = len(written) >= max_tokens and cut == text and written[-1] not in self._ends()
         return cut, len(written), "length" if full else "stop"

@@ -102,13 +102,24 @@ class OpenAIChat:
                 scored = await ranking.rank(session, self.rank_by, self.model, messages, choices, tag=tag)
                 return self._chosen(scored, choices, time.perf_counter() - started)
             body = self._body(messages, max_tokens, temperature, stop, tools, seed)
-            data = await session.post(
-                "/chat/completions", body, _with_message, tag=tag, tools_offered=bool(tools)
-            )
-        seconds = time.perf_counter() - started
-        reply = wire.read_reply(data, prompt=messages, prices=self.prices, model=self.model, seconds=seconds)
+            answers: list[Json] = []
+
+            def read(data: Json) -> Json:
+                answers.append(data)
+                return _with_message(data)
+
+            try:
+                data = await session.post("/chat/completions", body, read, tag=tag, tools_offered=bool(tools))
+                seconds = time.perf_counter() - started
+                reply = wire.read_reply(
+                    data, prompt=messages, prices=self.prices, model=self.model, seconds=seconds
+                )
+            except ChatError as error:
+                error.cost = wire.cost_of(answers, self.prices) if answers else None
+                raise
         text = session.scrub(wire.cut_at_stop(reply.text, stop))
-        return reply if text == reply.text else dataclasses.replace(reply, text=text)
+        reply = reply if text == reply.text else dataclasses.replace(reply, text=text)
+        return _with_cost(reply, wire.cost_of(answers[:-1], self.prices)) if answers[1:] else reply
 
     def _body(
         self,
@@ -174,6 +185,14 @@ class OpenAIChat:
             )
             self._session = Session(self.base_url, self.api_key_env, limits)
         return self._session
+
+
+def _with_cost(reply: Reply, spoilt: Reply) -> Reply:
+    """The reply, with what the spoilt attempts before it cost."""
+    names = ("prompt_tokens", "completion_tokens", "cached_tokens", "usd")
+    return dataclasses.replace(
+        reply, **{name: getattr(reply, name) + getattr(spoilt, name) for name in names}
+    )
 
 
 def _with_message(data: Json) -> Json:

@@ -23,6 +23,8 @@ class Prices:
     cached: float | None = None
     """For prompt tokens read from the server's prefix cache; None: as other prompt tokens."""
     completion: float = 0.0
+    model: str | None = None
+    """Whose prices they are; None: those of whatever model is asked."""
 
     def usd(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
         """Price of one call; `cached_tokens` are part of `prompt_tokens`."""
@@ -85,25 +87,25 @@ def decode_json(body: bytes) -> Json:
 def read_reply(data: Json, *, prompt: Sequence[Message], prices: Prices, model: str, seconds: float) -> Reply:
     """The Reply in a chat-completions answer.
 
-    Where the server tells no usage, tokens are estimated on the high side, so that a budget holds.
+    Where the server tells no usage, tokens are estimated on the high side, so that a budget holds. Reasoning is no
+    part of the reply's text, but of what was written and is paid for.
     """
     choices = data.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict) or not isinstance(choice, dict):
         raise ChatError(ChatErrorKind.BAD_RESPONSE, f"the reply has no choices[0].message: {excerpt(data)}")
-    text = message.get("content")
-    if text is not None and not isinstance(text, str):
-        raise ChatError(ChatErrorKind.BAD_RESPONSE, f"the reply's content is not text: {excerpt(text)}")
-    text, calls = mend(text or ""), _tool_calls(message.get("tool_calls"))
+    written, calls = mend(_text(message.get("content"))), _tool_calls(message.get("tool_calls"))
     prompt_tokens, completion_tokens, cached_tokens = _usage(data.get("usage"))
     if not prompt_tokens:
         prompt_tokens = sum(4 + estimate_tokens(turn.content) for turn in prompt)
     if not completion_tokens:
-        completion_tokens = estimate_tokens(text) + sum(estimate_tokens(call.arguments) + 8 for call in calls)
+        completion_tokens = estimate_tokens(written) + sum(
+            estimate_tokens(call.arguments) + 8 for call in calls
+        )
     finish = choice.get("finish_reason")
     return Reply(
-        text=text,
+        text=without_thinking(written),
         tool_calls=calls,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
@@ -113,6 +115,33 @@ def read_reply(data: Json, *, prompt: Sequence[Message], prices: Prices, model: 
         model=model,
         finish_reason=finish if isinstance(finish, str) else "stop",
     )
+
+
+def _text(content: Any) -> str:
+    """The content, which may come in parts; those that are no text, such as reasoning, are left out."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    found = []
+    for part in content if isinstance(content, list) else [content]:
+        text = part.get("text") if isinstance(part, dict) else part
+        if isinstance(part, dict) and part.get("type", "text") not in ("text", "output_text"):
+            continue
+        if not isinstance(text, str) or not isinstance(content, list):
+            raise ChatError(
+                ChatErrorKind.BAD_RESPONSE, f"the reply's content is not text: {excerpt(content)}"
+            )
+        found.append(text)
+    return "".join(found)
+
+
+def cost_of(answers: Sequence[Json], prices: Prices) -> Reply:
+    """What answers cost by their own account, whether they are of use or not; a reply without text."""
+    prompt = written = cached = 0
+    for answer in answers:
+        usage = _usage(answer.get("usage"))
+        prompt, written, cached = prompt + usage[0], written + usage[1], cached + usage[2]
+    usd = prices.usd(prompt, cached, written)
+    return Reply(text="", prompt_tokens=prompt, completion_tokens=written, cached_tokens=cached, usd=usd)
 
 
 def _tool_calls(found: Any) -> tuple[ToolCall, ...]:
@@ -153,6 +182,18 @@ def _usage(found: Any) -> tuple[int, int, int]:
 def _count(value: Any) -> int:
     plausible = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
     return value if plausible else 0
+
+
+def without_thinking(text: str) -> str:
+    """The text without the `<think>...</think>` it begins with: what a model tries out while it reasons is no answer.
+
+    A template that writes `<think>` itself leaves only the end of it in the reply. Reasoning that was cut off before
+    its end leaves nothing.
+    """
+    thought, end, answer = text.partition("</think>")
+    if text.lstrip().startswith("<think>") or (end and "<think>" not in thought):
+        return answer.lstrip()
+    return text
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:

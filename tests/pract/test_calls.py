@@ -9,6 +9,7 @@ from pract.budget import Budget, BudgetExhausted
 from pract.calls import digest
 from pract.events import canonical, read_events
 from pract.llm.base import ChatError, ChatErrorKind
+from pract.types import Reply
 from tests.pract.calling import ASK, close_logs, recorded, say  # noqa: F401 - a fixture
 
 
@@ -47,6 +48,22 @@ def test_a_failure_is_replayed_but_a_fatal_one_is_tried_again(tmp_path: Path) ->
         say(again, "plain")
     assert say(again, "fatal").text == "hi fatal"
     assert again._ledger.spent.calls == 2
+
+
+def test_a_failure_that_was_paid_for_counts_in_this_session_and_the_next(tmp_path: Path) -> None:
+    def fail(messages: object, tag: str) -> str:
+        cost = Reply(text="", prompt_tokens=100, completion_tokens=10, usd=0.5)
+        raise ChatError(ChatErrorKind.BAD_RESPONSE, "no", cost=cost)
+
+    first = recorded(tmp_path / "log", script=fail)
+    with pytest.raises(ChatError):
+        say(first, "a")
+    again = recorded(tmp_path / "log")
+    with pytest.raises(ChatError, match="bad_response: no"):
+        say(again, "a")
+    for chat in (first, again):
+        spent = chat._ledger.spent
+        assert (spent.calls, spent.prompt_tokens, spent.completion_tokens, spent.usd) == (1, 100, 10, 0.5)
 
 
 def test_a_cancelled_call_is_not_counted() -> None:

@@ -1,6 +1,7 @@
 """The optimizer, with a scripted chat; no model."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -96,6 +97,27 @@ def test_a_reply_is_read_whatever_heads_it() -> None:
         "open": "B fly: C",
     }
     assert read_principles("nothing here", ["take", "open"]) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Here is the new principle for take:\n\ntake: Use it.",
+        "Here is the new principle:\n**take**: Use it.",
+        "New Principle for take:\n\ntake: Use it.",
+        "New Principle for take:\nUse it.\n\ntake: Use them all.",
+        "I looked at it.\nNew Principle for take: Use it.\n# New Principle for open: Shut it.",
+    ],
+)
+def test_what_stands_before_the_head_of_the_only_principle_is_no_part_of_it(text: str) -> None:
+    assert read_principles(text, ["take"]) == {"take": "Use it."}
+
+
+@pytest.mark.parametrize("text", ["*" * 30_000, "1" * 30_000, "`'" * 15_000, "New Principle for " * 2_000])
+def test_a_degenerate_reply_is_read_in_no_time(text: str) -> None:
+    started = time.process_time()
+    assert read_principles(text, ["take", "open"]) == {}
+    assert time.process_time() - started < 1.0
 
 
 def test_initial_principles_for_no_action_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 
 import pytest
 
@@ -38,6 +39,26 @@ ACTIONS = (LOOK, TAKE, OPEN)
         '{"action": "take", "action_input": {"key": "red"}}',
         '<tool_call>\n{"name": "take", "parameters": {"key": "red"}}\n</tool_call>',
         '{"action": "take", "action_input": "red"}',
+        '{"action": "take", "key": "red"}',
+        '{"thought": "now", "name": "take", "key": "red"}',
+        '{"action": "take", "arguments": "{\\"key\\": \\"red\\"}"}',
+        'Action: take\nAction Input: {"key": "red"}',
+        "Action: take\nAction Input: red\nObservation: made up",
+        '**Action:** `take`\n\n**Action Input:**\n{"key": "red"}',
+        'Action: take\nAction Input:\n```json\n{"key": "red"}\n```',
+        "Action: `take`\nAction Input: `red`",
+        'Action: take\n```json\n{"key": "red"}\n```',
+        'Action: take\nAction Input: {"key": "red"}\nObservation: x\nAction: open[{"door": "red"}]',
+        '**Action**: take[{"key": "red"}]',
+        'Action: **take**[{"key": "red"}]',
+        "Action 2: `take`[red]",
+        "take[red] open[red]",
+        "take[red] (see paragraph [2])",
+        "take(red) and (then) open(red)",
+        'take["red"] (see "paragraph [2]")',
+        'take(key="red") and open(door="red")',
+        "take[{'key': 'red'}]\nopen[{'door': 'red'}]",
+        'take[{"key": "red"} and then open[{"door": "red"}]',
     ],
 )
 def test_a_call_is_read_in_every_common_form(text: str) -> None:
@@ -49,10 +70,85 @@ def test_a_call_is_read_in_every_common_form(text: str) -> None:
     [
         ('take[{"key": "23.6"w x 15.7"d x 29.3"h"}]', '23.6"w x 15.7"d x 29.3"h'),
         ('take[{"key": "9" nail"}] and more', '9" nail'),
+        ('take[{"key": "9" nail"}] open[{"door": "x"}]', '9" nail'),
+        ('take[9" nail]', '9" nail'),
+        ('take[{"key": "nail, 9""}]', 'nail, 9"'),
     ],
 )
 def test_inches_need_no_escaping_in_the_only_text_argument(text: str, key: str) -> None:
     assert parse_text(text, ACTIONS) == Call(action=Action(name="take", arguments={"key": key}))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("take[a [b] c]", "a [b] c"),
+        ("take[a (b] c", "a (b"),
+        ("take[see [2]", "see [2"),
+        ('take["a ] b"]', "a ] b"),
+        ("take[{'key': 'a } b'}]", "a } b"),
+        ('take(key="a) b")', "a) b"),
+    ],
+)
+def test_a_bracket_within_a_text_does_not_end_it(text: str, key: str) -> None:
+    assert parse_text(text, ACTIONS) == Call(action=Action(name="take", arguments={"key": key}))
+
+
+CREATE = ActionSpec(
+    name="create",
+    description="",
+    parameters={"type": "object", "properties": {"name": {"type": "string"}, "input": {"type": "string"}}},
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"action": "create", "name": "x", "input": "y", "id": 3}',
+        'create\n{"name": "x", "input": "y"}',
+        'Action: create\nInput: {"name": "x", "input": "y"}',
+        '{"function": "create", "arguments": {"name": "x", "input": "y"}}',
+    ],
+)
+def test_an_argument_may_be_called_like_a_part_of_a_call(text: str) -> None:
+    outcome = parse_text(text, [CREATE])
+    assert outcome == Call(action=Action(name="create", arguments={"name": "x", "input": "y"}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Action: take[{"key": "the old re',
+        "take[the old re",
+        'take(key="the old re',
+        'Action: take\nAction Input: {"key": "the old re',
+        "Action: take\nAction Input: the old re",
+    ],
+)
+def test_half_an_argument_of_a_reply_that_was_cut_off_is_not_used(text: str) -> None:
+    error = ParseError(
+        kind="invalid_format",
+        message="The reply was cut off before the call of take was complete. "
+        'Be brief: write take[{"key": "..."}] in JSON.',
+    )
+    assert parse_reply(Reply(text=text, finish_reason="length"), ACTIONS) == error
+    assert isinstance(parse_reply(Reply(text=text), ACTIONS), Call)
+    call = ToolCall(id="1", name="take", arguments='{"key": "the old re')
+    assert parse_reply(Reply(text="", tool_calls=(call,), finish_reason="length"), ACTIONS) == error
+
+
+@pytest.mark.parametrize(
+    "text", ['take[{"key": "red"}', "take[red]\nand mo", "take\nAction Input: red\nand mo"]
+)
+def test_a_whole_call_of_a_reply_that_was_cut_off_is_made(text: str) -> None:
+    call = Call(action=Action(name="take", arguments={"key": "red"}))
+    assert parse_reply(Reply(text=text, finish_reason="length"), ACTIONS) == call
+
+
+def test_a_name_at_the_end_of_a_reply_that_was_cut_off_is_a_call_if_no_argument_can_follow() -> None:
+    assert parse_text("look", ACTIONS, cut=True) == Call(action=Action(name="look"))
+    assert parse_text("create", [CREATE]) == Call(action=Action(name="create"))
+    assert isinstance(parse_text("create", [CREATE], cut=True), ParseError)
 
 
 def test_inner_quotes_are_not_guessed_at_where_there_are_two_arguments() -> None:
@@ -118,6 +214,28 @@ def test_a_lone_surrogate_becomes_something_that_can_be_written() -> None:
     outcome = parse_text('take[{"key": "\\ud800"}]', ACTIONS)
     assert isinstance(outcome, Call)
     json.dumps(dict(outcome.action.arguments), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Action: " * 2_000,
+        "Action 1 : ` * " * 1_000,
+        "Action" + " " * 10_000 + "1" * 9_000,
+        "-" * 20_000,
+        "take" + " " * 19_000,
+        "Thought: " * 2_000,
+        'take[{"key": "' + '" ' * 9_000,
+        '{"name":' * 2_000,
+        "take\n{'x': x}\n" * 1_400,
+        "take[{'x': " + "}" * 15_000,
+        "take(key=" + ")" * 15_000 + "x",
+    ],
+)
+def test_a_degenerate_reply_is_read_in_no_time(text: str) -> None:
+    started = time.process_time()
+    parse_text(text, ACTIONS)
+    assert time.process_time() - started < 1.0
 
 
 PIECES = (

@@ -12,6 +12,7 @@ from pract.events import canonical, read_events
 from pract.llm.base import ChatError, ChatErrorKind
 from pract.records import to_json
 from pract.rounds import Decision, Round, round_record
+from pract.types import Message
 from pract.wiring import Learning
 from tests.pract.fakes import doors_script
 from tests.pract.looping import VARIANTS, learning, run
@@ -92,6 +93,58 @@ def test_an_interrupted_run_leaves_nothing_running_and_resumes_to_the_same_end(t
 async def _exhaust(ready: Learning) -> None:
     async for _ in ready.rounds():
         pass
+
+
+@pytest.mark.parametrize("begins", ["round-000/", "round-001/train", "round-001/validation", "round-002/"])
+def test_a_run_that_an_outage_stopped_goes_on_when_it_is_over(begins: str, tmp_path: Path) -> None:
+    """And killed at any event of the outage, a run ends likewise."""
+    ready, _ = learning(tmp_path / "whole")
+    expected = [without_cost(r) for r in run(ready)]
+    out = False
+
+    def failing(messages: list[Message], tag: str) -> str:
+        nonlocal out
+        out = out or tag.startswith(begins)
+        if out:
+            raise ChatError(ChatErrorKind.CONNECTION, "refused")
+        return doors_script(messages, tag)
+
+    log = tmp_path / "log"
+    ready, _ = learning(log, script=failing)
+    rounds = run(ready)
+    assert rounds[-1].reason == "no episode could be played: connection: refused"
+    lines = log.read_bytes().splitlines(keepends=True)
+    ready, chat = learning(log, script=failing)
+    assert run(ready)[-1].reason == rounds[-1].reason
+    assert len(chat.asked) == len(rounds[-1].validation or rounds[-1].episodes)
+    ready, _ = learning(log)
+    assert [without_cost(r) for r in run(ready)] == expected
+    ready, chat = learning(log)
+    assert [without_cost(r) for r in run(ready)] == expected
+    assert not chat.asked
+    for cut in range(len(lines) - 3, len(lines)):
+        path = tmp_path / f"cut-{cut}"
+        path.write_bytes(b"".join(lines[:cut]))
+        run(learning(path, script=failing)[0])
+        assert [without_cost(r) for r in run(learning(path)[0])] == expected
+
+
+def without_cost(round_: Round) -> object:
+    episodes = [to_json(episode) for episode in round_.episodes + round_.validation]
+    return {**round_record(round_), "spent": None}, episodes
+
+
+def test_one_failed_episode_among_others_stays_an_outcome(tmp_path: Path) -> None:
+    def failing(messages: list[Message], tag: str) -> str:
+        if "train-001" in tag:
+            raise ChatError(ChatErrorKind.TIMEOUT, "none came")
+        return doors_script(messages, tag)
+
+    ready, _ = learning(tmp_path / "log", script=failing)
+    expected = state(run(ready), ready)
+    ready, chat = learning(tmp_path / "log")
+    assert state(run(ready), ready) == expected
+    assert not chat.asked
 
 
 @pytest.mark.parametrize("limit", [1, 7, 20, 33])

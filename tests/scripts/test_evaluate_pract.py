@@ -10,6 +10,8 @@ import pytest
 
 from pract.errors import InputError
 from pract.evaluation import Outcome
+from pract.llm.base import ChatError, ChatErrorKind
+from pract.llm.scripted import ScriptedChat
 from pract.types import Status
 from scripts import comparing
 from scripts.casting import environment_factory
@@ -129,6 +131,43 @@ def test_concurrency_above_a_chunk_fills_its_seats(tmp_path: Path, monkeypatch: 
         compare_arms(evaluation(tmp_path / str(number), *SCRIPTED[:3], "limit=4", *overrides, *arms))
         assert together == sizes
         together.clear()
+
+
+def test_a_refused_resume_leaves_the_outcome_as_it_was(tmp_path: Path) -> None:
+    one = (*SCRIPTED[:3], "~arms.initial", "~arms.learned", "~arms.react")
+    compare_arms(evaluation(tmp_path / "run", *one, "limit=1"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(
+        InputError, match="the event log is of another run: model was 'scripted', now it is 'x'"
+    ):
+        compare_arms(evaluation(tmp_path / "run", *one, "limit=2", "+llm.model=x"))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_an_evaluation_that_an_outage_stopped_goes_on_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = (*SCRIPTED[:3], "limit=4", "chunk=1", "concurrency=1", "~arms.initial", "~arms.learned")
+    whole = compare_arms(evaluation(tmp_path / "whole", *common))
+    reply = ScriptedChat.reply
+    asked: list[str] = []
+
+    async def failing(self: ScriptedChat, *messages: Any, tag: str, **settings: Any) -> Any:
+        asked.append(tag)
+        if len(asked) > 3:
+            raise ChatError(ChatErrorKind.CONNECTION, "refused")
+        return await reply(self, *messages, tag=tag, **settings)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ScriptedChat, "reply", failing)
+        stopped = compare_arms(evaluation(tmp_path / "run", *common))
+        assert stopped["stopped"] == "no episode could be played: connection: refused"
+        again = compare_arms(evaluation(tmp_path / "run", *common))
+        assert again["stopped"] == stopped["stopped"]
+        assert asked[-1] == asked[-2]
+    resumed = compare_arms(evaluation(tmp_path / "run", *common))
+    assert resumed["stopped"] == ""
+    assert resumed["results"] == whole["results"]
 
 
 def test_arms_without_their_principles_are_left_out_and_that_is_said(

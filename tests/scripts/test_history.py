@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from latro.errors import InputError
 from scripts.history import write_history
 from scripts.learning import learn
 from scripts.provenance import lineage, origins, sentences, word_diff
@@ -152,6 +153,19 @@ def test_a_run_in_progress_has_a_page_too(run: Path, tmp_path: Path) -> None:
     lines = (folder / "episodes.jsonl").read_text().splitlines(True)
     (folder / "episodes.jsonl").write_text("".join(lines[:8]) + lines[8][:40])  # a crash while writing
     assert read(write_history(folder)).ids
+
+
+def test_a_run_whose_first_round_has_not_ended_is_refused_in_one_line(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "young"
+    shutil.copytree(run, folder)
+    (folder / "results.json").unlink()
+    lines = (folder / "events.jsonl").read_text().splitlines(True)
+    (folder / "events.jsonl").write_text("".join(lines[:5]))
+    with pytest.raises(InputError) as caught:
+        write_history(folder)
+    assert str(caught.value) == (
+        f"{folder}: no round has ended yet; wait for round 0, or start the run again to go on"
+    )
 
 
 def test_the_command_remakes_the_page_and_refuses_another_folder(run: Path, tmp_path: Path) -> None:

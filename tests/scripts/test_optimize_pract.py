@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from omegaconf import OmegaConf
 
 from pract.errors import InputError
@@ -67,8 +69,8 @@ def prompts_of(row: dict[str, Any]) -> tuple[str, str, str]:
 
 def test_a_run_leaves_everything_that_is_promised(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
-        "card.md", "config.yaml", "environment.json", "episodes.jsonl", "events.jsonl", "history.html", "metrics.jsonl",
-        "principles.json", "reflections.jsonl", "report.html", "results.json",
+        ".lock", "card.md", "config.yaml", "environment.json", "episodes.jsonl", "events.jsonl", "history.html",
+        "metrics.jsonl", "principles.json", "reflections.jsonl", "report.html", "results.json",
     }  # fmt: skip
     principles = json.loads((finished / "principles.json").read_text())
     assert {name: text for name, text in principles["best"]["texts"].items() if text} == PRINCIPLES
@@ -106,6 +108,31 @@ def test_the_same_command_again_is_refused_and_more_rounds_go_on(finished: Path,
     learn(smoke(tmp_path / "run"))
     for name in ("principles.json", "episodes.jsonl", "reflections.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_a_refused_resume_leaves_everything_as_it_was(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    line = refusal(smoke(folder, "rpo.rounds=3", "llm=scripted"))
+    assert line.startswith("the event log is of another run: models was ")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_two_runs_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    with FileLock(tmp_path / "run/.lock"):
+        line = refusal(smoke(tmp_path / "run", "overwrite=true"))
+    assert line == f"{tmp_path}/run: another run is at work there; wait for it, or choose another output_dir"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+def test_what_a_run_left_that_was_killed_at_its_start_can_be_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in (".lock", "events.jsonl"):
+        (folder / name).touch()
+    assert "nothing" in refusal(smoke(folder, "overwrite=true", "rpo.validation_split=nothing"))
+    assert not folder.exists()
 
 
 def test_a_spent_budget_stops_the_run_and_a_raised_one_ends_it_as_if_never_stopped(
@@ -250,6 +277,11 @@ def test_faults_of_the_server_are_named_statuses_and_the_budget_holds(
         (["principles=wishes"], "principles=wishes: no such file; give a YAML or JSON file, or one of hotpotqa"),
         (["budget.calls=many"], "budget.calls='many' is no number"),
         (["budget.usd=0"], "budget.usd=0 is not above 0"),
+        (["llm=vllm", "llm.model=m", "budget.usd=1"], "budget.usd=1: llm has no prices, so it would never be reached"),
+        (["llm=openai", "llm.model=m", "budget.usd=1"],
+         "the prices of llm are those of gpt-4.1-mini, and its model is m; give llm.prices.prompt and llm.prices."),
+        (["llm=openai", "llm.model=m", "budget.usd=1", "llm.prices.model=m", "llm.base_url=http://127.0.0.1:9/v1"],
+         "127.0.0.1:9"),
         (["llm.name=nobody"], "no such recording; those of the package are shop_qwen_coder_1_5b, todo_clerk"),
         (["rpo.schedule=daily"], "rpo.schedule='daily' is none of traj, batch"),
         (["rpo.train_split=test"], "the test split is for evaluate_pract alone"),

@@ -46,7 +46,8 @@ def read_json(path: Path) -> Any:
 def read_jsonl(path: Path, fields: Mapping[str, type | tuple[type, ...]]) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file, each with the given fields. Raises InputError naming the line."""
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    # not splitlines(): JSON may hold U+2028 and its like as they are
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:

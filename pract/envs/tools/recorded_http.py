@@ -70,8 +70,9 @@ class RecordedHttp:
         record = {"url": url, "params": dict(params), "response": response}
         self._answers[key] = record
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            line = (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+            with self._path.open("ab") as file:
+                file.write(line)  # in one call: other seats have objects of their own on the same file
 
     def _fetch(self, url: str, params: Mapping[str, Any]) -> Any:
         """The answer from the service; None where it knows no such thing."""

@@ -1,6 +1,7 @@
 """The baselines as optimizers, with a scripted chat; no model."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -30,6 +31,29 @@ def test_ace_edits_items_one_by_one() -> None:
     )
     assert apply_edits("Hand-written.", "- ADD: More.") == "[1] Hand-written. [2] More."
     assert apply_edits(old, "EDIT 9: x\nREMOVE 0\nsome words") == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("REMOVE 2\nADD: Open.", "[1] Look first. [2] Open."),
+        ("ADD:\n\n**Open.**\nand more words", "[1] Look first. [2] Take the key. [3] Open."),
+        ("* **EDIT [2]:** [2] Open.", "[1] Look first. [2] Open."),
+        ("Additional words: x", ""),
+        ("EDIT 1:\nREMOVE 2", "[1] Look first."),
+    ],
+)
+def test_each_edit_of_ace_ends_where_the_next_begins(reply: str, text: str) -> None:
+    assert apply_edits("[1] Look first. [2] Take the key.", reply) == text
+
+
+@pytest.mark.parametrize(
+    "reply", ["\n" * 20_000, "ADD a" + "*" * 20_000 + "x", "REMOVE" + " " * 20_000, "`-" * 20_000]
+)
+def test_ace_reads_a_degenerate_reply_in_no_time(reply: str) -> None:
+    started = time.process_time()
+    apply_edits("[1] Look first.", reply)
+    assert time.process_time() - started < 1.0
 
 
 def test_ace_learns_by_edits_within_the_cap() -> None:

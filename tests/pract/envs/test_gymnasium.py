@@ -32,6 +32,51 @@ def test_a_frozen_lake_holds_the_contract_and_is_crossed() -> None:
     assert (results[-1].score, results[-1].terminated) == (1.0, True)
 
 
+class Walk(gymnasium.Env[int, int]):
+    """A way of three steps that cost one each; the first observation is the seed it began with."""
+
+    observation_space = gymnasium.spaces.Discrete(2**31)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        self.steps = 0
+        return seed or 0, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        self.steps += action
+        return self.steps, -1.0, self.steps == 3, False, {}
+
+
+def test_play_that_is_not_over_has_no_score_though_each_step_costs() -> None:
+    env = FromGymnasium(Walk, "Walk.", {"wait": 0, "go": 1}, returns=(-10, -3))
+    assert check_environment(env, tasks_per_split=1).version == "2"
+    env.reset(env.tasks("train")[0])
+    names = ("fly", "go", "go", "go")
+    results = [env.step(Action(name=name)) for name in names]
+    assert [(r.score, r.progress, r.refused, r.terminated) for r in results] == [
+        (0.0, 0.0, True, False), (0.0, 0.0, False, False), (0.0, 0.0, False, False), (1.0, 1.0, False, True),
+    ]  # fmt: skip
+
+
+def test_rewards_on_the_way_are_progress_and_count_at_the_end() -> None:
+    env = FromGymnasium(Walk, "Walk.", {"wait": 0, "go": 1}, returns=(0, 6))
+    env._env.step = lambda action: (1, 2.0, False, env._total == 2, {})
+    env.reset(env.tasks("train")[0])
+    results = [env.step(Action(name="go")) for _ in range(2)]
+    assert [(r.score, r.progress) for r in results] == [
+        (0.0, pytest.approx(1 / 3)),
+        (pytest.approx(2 / 3),) * 2,
+    ]
+
+
+def test_no_attempt_at_a_task_begins_like_one_at_another() -> None:
+    env = FromGymnasium(Walk, "Walk.", {"wait": 0, "go": 1})
+    tasks = [task for split in env.splits() for task in env.tasks(split)]
+    first = [env.reset(task, seed).text for task in tasks for seed in range(5)]
+    assert len(set(first)) == 60 * 5
+    assert env.reset(tasks[0], 0).text == first[0]
+
+
 def test_an_unnamed_action_space_is_refused() -> None:
     with pytest.raises(InputError, match="name its actions"):
         FromGymnasium(lake, "Walk.")

@@ -62,6 +62,42 @@ def test_an_answer_is_recorded_once_and_replayed_without_its_key(
         replay.get(f"{url}/film", {"id": 8})
 
 
+ODD = "a\u2028b\x85c\u2029d\x1ce\x0bf"
+
+
+def test_an_answer_may_hold_any_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "record.jsonl"
+    live = RecordedHttp(path=path, live=True)
+    monkeypatch.setattr(live, "_fetch", lambda url, params: {"text": ODD + "\ud800"})
+    live.get("http://films", {"id": 7})
+    live.get("http://films", {"id": 8})
+    for number in (7, 8):
+        assert RecordedHttp(path=path).get("http://films", {"id": number}) == {"text": ODD + "?"}
+
+
+def test_the_seats_of_a_run_record_into_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "record.jsonl"
+    seats = [RecordedHttp(path=path, live=True) for _ in range(4)]
+    monkeypatch.setattr(RecordedHttp, "_fetch", lambda self, url, params: {"text": params["id"] * 30_000})
+
+    def play(seat: RecordedHttp, name: str) -> None:
+        for number in range(20):
+            seat.get(f"http://films/{number}", {"id": name})
+
+    threads = [
+        threading.Thread(target=play, args=(seat, name)) for seat, name in zip(seats, "abcd", strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_bytes().count(b"\n") == 80
+    replay = RecordedHttp(path=path)
+    for number in range(20):
+        for name in "abcd":
+            assert replay.get(f"http://films/{number}", {"id": name}) == {"text": name * 30_000}
+
+
 def test_what_is_missing_is_recorded_as_missing(server: tuple[str, list[str]], tmp_path: Path) -> None:
     url, asked = server
     path = tmp_path / "record.jsonl"

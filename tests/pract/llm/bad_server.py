@@ -146,6 +146,10 @@ def misbehave(fault: str, request: dict[str, Any], headers: dict[str, str]) -> b
             return packet(200, b"[" * 200_000)
         case "no_choices":
             return packet(200, b'{"choices": []}')
+        case "paid_for_nothing":
+            return packet(200, json.dumps(completion() | {"choices": []}).encode())
+        case "paid_for_numbers":
+            return packet(200, json.dumps(completion(42)).encode())  # type: ignore[arg-type]
         case "surrogate":
             return packet(200, json.dumps(completion("half \ud83d of a pair")).encode())
         case "garbage":

@@ -58,6 +58,17 @@ def ask(chat: Chat, **settings: Any) -> Reply:
     return asyncio.run(chat.reply(asked.pop("messages", ASK), **asked))
 
 
+def test_reasoning_is_no_part_of_the_reply(chat: LocalChat, monkeypatch: pytest.MonkeyPatch) -> None:
+    def thinks(ids: list[int], **settings: Any) -> str:
+        return "<think>Observation: none</think>\n\nlook[]\nObservation: made up"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(chat._tokenizer, "decode", thinks)
+        assert ask(chat).text == "look[]\nObservation: made up"
+        cut = ask(chat, stop=("\nObservation:",))
+        assert (cut.text, cut.finish_reason, cut.completion_tokens) == ("look[]", "stop", 12)
+
+
 def test_a_reply_depends_on_its_own_seed_alone(chat: LocalChat) -> None:
     import torch
 

@@ -72,6 +72,29 @@ def test_a_reply_carries_its_text_tokens_price_and_time(server: Server) -> None:
     assert 0.02 <= reply.seconds < 2
 
 
+def test_spoilt_attempts_that_were_paid_for_count(server: Server) -> None:
+    prices = Prices(prompt=2.0, cached=0.5, completion=8.0)
+    reply = ask(chat_at(server.url("paid_for_nothing.2.then"), prices=prices))
+    assert (reply.text, reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens) == (
+        TEXT,
+        300,
+        30,
+        120,
+    )
+    assert reply.usd == pytest.approx(3 * (60 * 2.0 + 40 * 0.5 + 10 * 8.0) / 1e6)
+
+
+@pytest.mark.parametrize(("mode", "answers"), [("paid_for_nothing", 3), ("paid_for_numbers", 1)])
+def test_a_refused_reply_tells_what_it_cost(server: Server, mode: str, answers: int) -> None:
+    cost = fail(chat_at(server.url(mode), prices=Prices(completion=8.0))).cost
+    assert cost is not None
+    assert (cost.prompt_tokens, cost.completion_tokens, cost.cached_tokens) == tuple(
+        answers * tokens for tokens in (100, 10, 40)
+    )
+    assert cost.usd == pytest.approx(answers * 80e-6)
+    assert fail(chat_at(server.url("error_500.99.cost"))).cost is None
+
+
 def test_the_request_holds_what_was_asked_for_and_nothing_omitted(server: Server) -> None:
     chat = chat_at(
         server.url("ok"),

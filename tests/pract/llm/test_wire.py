@@ -36,6 +36,36 @@ def test_more_cached_than_read_is_cut_down() -> None:
     assert read({"choices": [{"message": {"content": "x"}}], "usage": usage}).cached_tokens == 20
 
 
+def test_content_in_parts_is_joined_without_those_that_are_no_text() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "fly[]"}]}
+    parts: list[Any] = [thought, {"type": "text", "text": "look"}, {"text": "[]"}, "!"]
+    assert read({"choices": [{"message": {"content": parts}}]}).text == "look[]!"
+    assert read({"choices": [{"message": {"content": []}}]}).text == ""
+
+
+@pytest.mark.parametrize("content", [42, {"text": "look[]"}, [{"text": 42}], [None], [{}]])
+def test_content_that_is_no_text_is_refused(content: Any) -> None:
+    with pytest.raises(ChatError, match="content is not text"):
+        read({"choices": [{"message": {"content": content}}]})
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("<think>\nAction: fly[]\n</think>\n\nAction: look[]", "Action: look[]"),
+        ("\n<think></think>\n\nlook[] </think>", "look[] </think>"),
+        ("Shall I fly[]?\n</think>\nlook[]", "look[]"),
+        ("<think>I might fly[]", ""),
+        ("I look. <think> fly[] </think>", "I look. <think> fly[] </think>"),
+        ("look[]\n", "look[]\n"),
+    ],
+)
+def test_reasoning_before_the_answer_is_no_part_of_it(written: str, text: str) -> None:
+    reply = read({"choices": [{"message": {"content": written}}]})
+    assert reply.text == text
+    assert reply.completion_tokens == estimate_tokens(written)
+
+
 def test_a_reply_without_text_is_empty_not_an_error() -> None:
     reply = read({"choices": [{"message": {"content": None}, "finish_reason": "length"}]})
     assert (reply.text, reply.finish_reason) == ("", "length")
