@@ -21,7 +21,7 @@ from scripts.building import build_encoder, build_model, build_task, fitting
 from scripts.checking import check_config
 from scripts.report import write_report
 from scripts.results import disagreements, estimates, print_estimates, results_json
-from scripts.run import Run, write_text
+from scripts.run import Run, whole_lines, write_text
 from scripts.training import quiet_libraries
 
 GRADED = ("greedy", "majority", "choices")
@@ -99,13 +99,7 @@ class ChunkBar:
 
 def read_items(table: Path) -> list[Item]:
     """The items that an earlier, unfinished evaluation left; a torn last line is dropped."""
-    if not table.exists():
-        return []
-    found = []
-    for line in table.read_text(encoding="utf-8").splitlines(True):
-        if line.endswith("\n"):
-            found.append(item_from(json.loads(line)))
-    return found
+    return [item_from(json.loads(line)) for line in whole_lines(table)] if table.exists() else []
 
 
 def item_from(row: dict[str, Any]) -> Item:

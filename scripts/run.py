@@ -145,8 +145,7 @@ class Run:
         if not self.writes:
             return
         for table in self.folder.glob("*.jsonl"):
-            keep = [line for line in table.read_text(encoding="utf-8").splitlines(True) if up_to(line, step)]
-            write_text(table, "".join(keep))
+            write_text(table, "".join(line for line in whole_lines(table) if up_to(line, step)))
         for path in self.checkpoints.glob("checkpoint-*"):
             if not is_complete(path):
                 shutil.rmtree(path)
@@ -173,6 +172,14 @@ def is_complete(checkpoint: Path) -> bool:
     except (OSError, json.JSONDecodeError):
         return False
     return True
+
+
+def whole_lines(table: Path) -> list[str]:
+    """The lines of a JSON-lines table, a torn last one left out.
+
+    `splitlines` would also cut at U+2028 and others, which may stand in a JSON text as they are.
+    """
+    return [line + "\n" for line in table.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def up_to(line: str, step: int) -> bool:

@@ -86,6 +86,14 @@ def test_rewinding_forgets_later_rows_torn_lines_and_half_checkpoints(tmp_path: 
     assert not half.exists()
 
 
+def test_rewinding_keeps_rows_whose_text_holds_other_line_ends(tmp_path: Path) -> None:
+    run = Run(config(tmp_path))
+    rows = [{"step": 1, "rationale": "one\u2028two\u2029three\x85four\x0cfive\r\nsix"}, {"step": 2}]
+    run.append("samples", rows)
+    run.rewind(1)
+    assert run.rows("samples") == rows[:1]
+
+
 @pytest.mark.parametrize(
     ("line", "kept"),
     [
