@@ -119,8 +119,11 @@ class LoadedModel:
     source: ModelSource
 
 
-def load_policy(config: ModelConfig) -> LoadedModel:
-    """The policy as it is before training. Raises `InputError`, in one line, for whatever does not fit."""
+def load_policy(config: ModelConfig, seed: int = 0) -> LoadedModel:
+    """The policy as it is before training; a fresh adapter's weights are drawn from `seed`.
+
+    Raises `InputError`, in one line, for whatever does not fit.
+    """
     source = find_source(config)
     folder, adapter = source.folder, None
     assert folder is not None
@@ -141,7 +144,7 @@ def load_policy(config: ModelConfig) -> LoadedModel:
     if adapter:
         model = load_adapter(model, adapter, config.lora)
     elif config.lora:
-        model = add_lora(model, config.lora)
+        model = add_lora(model, config.lora, seed)
     tokenizer = load_tokenizer(tokenizer_folder(config, adapter or folder, folder))
     return assemble(model, tokenizer, config=config, source=source)
 
