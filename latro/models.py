@@ -24,7 +24,7 @@ from latro.checkpoints import load_causal_lm, read_config, set_dropout_to_zero
 from latro.errors import InputError
 from latro.gguf import cache_folder, converted_folder, default_cache, file_sha256
 from latro.hub import HubFailure, WheelConfig, hub_folder, wheel_gguf
-from latro.precision import bfloat16_is_fast
+from latro.precision import bfloat16_is_fast, cast_weights
 from latro.turns import Turns, load_tokenizer, read_turns
 
 logger = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ def make_reference(policy: LoadedModel, config: ModelConfig) -> Reference:
     else:
         copy = make_frozen_copy(policy.model)
     if config.reference_dtype:
-        copy = copy.to(DTYPES[config.reference_dtype])
+        copy = cast_weights(copy, DTYPES[config.reference_dtype])
     return FrozenReference(copy)
 
 
