@@ -57,7 +57,9 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     loaded, model_config = build_model(cfg)
     warn_of_rounding(loaded.model, args)
     encoder = build_encoder(loaded, task, cfg.separator)
-    examples, validation, left_out = fitting_rows(cfg, task, rows, encoder, loaded.model, room)
+    examples, validation, left_out = fitting_rows(
+        cfg, task, rows, encoder, loaded.model, room=room, evaluated=evaluation.max_tokens
+    )
     checkpoint = open_run(run, cfg, args, loaded.model)
     if checkpoint is None:
         run.append("left_out", left_out)
@@ -146,11 +148,16 @@ def fitting_rows(
     rows: tuple[list[Example], list[Example]],
     encoder: Encoder,
     model: Any,
+    *,
     room: int,
+    evaluated: int,
 ) -> tuple[list[Example], list[Example], list[LeftOut]]:
-    """Training and validation examples that fit, and all rows and prompts left out."""
+    """Training and validation examples that fit, and all rows and prompts left out.
+
+    A training row needs `room` tokens for its rationale, a validation row also the `evaluated` ones of an output.
+    """
     examples, long_train = fitting(rows[0], encoder, model, room, cfg.on_long_prompt)
-    validation, long_validation = fitting(rows[1], encoder, model, room, cfg.on_long_prompt)
+    validation, long_validation = fitting(rows[1], encoder, model, max(room, evaluated), cfg.on_long_prompt)
     left_out = [*task.left_out, *long_train, *long_validation]
     if left_out:
         tqdm.write(
