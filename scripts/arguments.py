@@ -72,12 +72,21 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
 
 
 def join_processes(args: TrainingArguments) -> None:
-    """Join the other processes of a launcher. Raises RuntimeError if fewer joined than were launched."""
+    """Join the other processes of a launcher.
+
+    Raises RuntimeError if fewer joined than were launched, InputError if one process sees several GPUs: transformers
+    would split each batch over them by torch's DataParallel, which neither trainer here can follow.
+    """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     device = args.device  # reading it sets up the process group
     if args.world_size != launched:
         raise RuntimeError(
             f"{launched} processes were launched on {device}, but {args.world_size} joined the group"
+        )
+    if args.n_gpu > 1:
+        raise InputError(
+            f"{args.n_gpu} GPUs are visible to one process: start it with `torchrun --nproc_per_node {args.n_gpu} -m "
+            "scripts.NAME ...`, or set CUDA_VISIBLE_DEVICES=0"
         )
 
 
