@@ -22,6 +22,7 @@ from scripts.checking import check_config
 from scripts.report import write_report
 from scripts.results import disagreements, estimates, print_estimates, results_json
 from scripts.run import Run, whole_lines, write_text
+from scripts.sessions import model_record
 from scripts.training import quiet_libraries
 
 GRADED = ("greedy", "majority", "choices")
@@ -41,6 +42,7 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
     model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     encoder = build_encoder(loaded, task, cfg.separator)
     examples, long_prompts = fitting(rows[: cfg.limit], encoder, model, config.max_tokens, cfg.on_long_prompt)
+    run.model = model_record(loaded.source)
     run.open(overwrite=run.overwrite)
     table = run.folder / "items.jsonl"
     items = {item.id: item for item in read_items(table)} if cfg.resume else {}
@@ -121,6 +123,7 @@ def report(
     (run.folder / "disagreements.jsonl").unlink(missing_ok=True)
     run.append("disagreements", found)
     outcome = results_json(task, items, split=cfg.split, config=run.config, seconds=seconds, **counts)
+    outcome["model"] = run.model
     run.write_json("results", outcome)
     write_report(run.folder)
     print_estimates(f"{task.name} {cfg.split}: {len(items)} examples", estimates(items, task.main_grader))

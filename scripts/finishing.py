@@ -53,6 +53,7 @@ def finish(
         seconds=seconds,
     )
     outcome["training"] = {**training_outcome(cfg, run, trainer), **details}
+    outcome["model"] = run.model
     run.write_json("results", outcome)
     write_card(best / "README.md", run, outcome, method)
     write_report(run.folder)

@@ -7,6 +7,7 @@ from typing import Any
 
 from scripts.folders import read_json, table
 from scripts.run import Run, write_text
+from scripts.sessions import said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ tags: [{tags}]
 
 | | |
 |---|---|
-| start | {start} |
+| start | {start}{loaded} |
 | task | {task}, version {version} |
 {settings}
 | steps | {steps}; {kept} |
@@ -77,6 +78,7 @@ def write_card(path: Path, run: Run, outcome: Mapping[str, Any], method: Method)
         seed=config["seed"],
         summary=method.summary.format(**training),
         start=config["model"].get("path") or config["model"].get("hub_id") or config["model"]["_target_"],
+        loaded=f" (loaded: {said(outcome['model'])})" if outcome.get("model") else "",
         task=task,
         version=outcome["versions"][task],
         settings="\n".join(f"| {name} | {settings(found)} |" for name, found in sections.items() if found),

@@ -1,7 +1,7 @@
 """A run folder: what a run was, what it did, and how it is taken up again.
 
 config.yaml        the resolved configuration, no secrets
-environment.json   versions, git commit, command, hardware
+environment.json   versions, git commit, command, hardware, weights; of later sessions too, where it was taken up
 metrics.jsonl      one row per logged step and per evaluation
 samples.jsonl      one row per sampled rationale, every step
 validation.jsonl   one row per validation example and evaluation; prompts.jsonl has the prompts, once
@@ -28,6 +28,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
+from scripts.folders import read_json
+from scripts.sessions import refuse_unlike, with_session
 
 PACKAGES = (
     "torch",
@@ -60,19 +62,30 @@ class Run:
         self.folder = Path(cfg.output_dir)
         self.writes = writes
         self.overwrite = bool(cfg.get("overwrite", False))
+        self.resumes = bool(cfg.get("resume", True))
         self.config = resolved(cfg)
+        self.model: dict[str, str | None] | None = None
+        """Which weights are run, by `scripts.sessions.model_record`; given before the folder is opened."""
         if writes:
             self.refuse()
         if writes and opens:
             self.open(overwrite=self.overwrite)
 
     def open(self, *, overwrite: bool) -> None:
-        """Make the folder, emptied first if it is to be overwritten; what it holds is gone on with."""
+        """Make the folder, emptied first if it is to be overwritten; what it holds is gone on with.
+
+        Raises InputError if that was made by other weights, or by another number of processes.
+        """
+        place = self.folder / "environment.json"
+        present = environment() | ({"model": self.model} if self.model else {})
+        before = read_json(place) if self.resumes and not overwrite else None
+        if before and self.begun():
+            refuse_unlike(self.folder, before, present)
         if overwrite and self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.config)))
-        write_text(self.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        write_text(place, json.dumps(with_session(before, present), indent=2) + "\n")
 
     def refuse(self) -> None:
         """Raise InputError for a folder that cannot be written, or holds what must not be lost."""
@@ -102,6 +115,10 @@ class Run:
             raise InputError(
                 f"{self.folder} holds a finished run; choose another output_dir, or overwrite=true"
             )
+
+    def begun(self) -> bool:
+        """Whether there is something of a model's to go on with: a checkpoint, or items of an evaluation."""
+        return (self.folder / "items.jsonl").exists() or self.last_checkpoint() is not None
 
     @property
     def checkpoints(self) -> Path:
