@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
     """The trainer's arguments from `cfg.trainer`, with what every run settles by itself and what is `forced`."""
     given = OmegaConf.to_container(cfg.trainer, resolve=True)
     assert isinstance(given, dict)
+    refuse_lost_logs(given)
     settled = {
         "output_dir": str(Path(cfg.output_dir) / "checkpoints"),
         "max_steps": cfg.max_steps or -1,
@@ -69,6 +71,20 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
         if isinstance(error.__cause__, ValueError | ImportError):
             raise InputError(f"trainer: {' '.join(str(error.__cause__).split())}") from error
         raise
+
+
+def refuse_lost_logs(given: Mapping[Any, Any]) -> None:
+    """Raise InputError if a checkpoint can fall between two logged steps.
+
+    Metrics gathered since the last log are in no checkpoint: taken up there, the next row would be over fewer steps.
+    """
+    by_steps = all(given.get(f"{kind}_strategy", "steps") == "steps" for kind in ("logging", "save"))
+    log, save = given.get("logging_steps"), given.get("save_steps")
+    if by_steps and isinstance(log, int) and isinstance(save, int) and log > 0 and save % log:
+        raise InputError(
+            f"trainer.save_steps={save} with trainer.logging_steps={log}: a run taken up between two logged steps "
+            "would lose metrics; make save_steps a multiple of logging_steps"
+        )
 
 
 def join_processes(args: TrainingArguments) -> None:

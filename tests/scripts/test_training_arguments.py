@@ -74,3 +74,12 @@ def test_several_gpus_without_a_launcher_are_refused(monkeypatch: pytest.MonkeyP
         InputError, match=r"^2 GPUs .* `torchrun --nproc_per_node 2 .* CUDA_VISIBLE_DEVICES=0$"
     ):
         arguments.join_processes(SimpleNamespace(**seen, n_gpu=2))  # type: ignore[arg-type]
+
+
+def test_checkpoint_between_two_logged_steps_is_refused() -> None:
+    cut = config("train_latro", "trainer.logging_steps=3", "trainer.save_steps=10")
+    with pytest.raises(InputError, match=r"^trainer.save_steps=10 with trainer.logging_steps=3: "):
+        arguments.arguments(cut)
+    arguments.refuse_lost_logs({"logging_steps": 5, "save_steps": 10})
+    arguments.refuse_lost_logs({"logging_steps": 3, "save_steps": 10, "save_strategy": "no"})
+    arguments.refuse_lost_logs({"logging_steps": 0.1, "save_steps": 10})
