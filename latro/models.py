@@ -248,7 +248,8 @@ def source_of_wheel(wheel: WheelConfig, config: ModelConfig) -> ModelSource:
 def adapter_base(adapter: Path, config: ModelConfig) -> ModelSource:
     """The model that an adapter was trained on, as its own configuration names it."""
     place = adapter / "adapter_config.json"
-    base = read_config(place).get("base_model_name_or_path")
+    written = read_config(place)
+    base = written.get("base_model_name_or_path")
     if not base:
         raise InputError(
             f"{place}: base_model_name_or_path is empty: write the base model's hub id or folder there"
@@ -256,7 +257,7 @@ def adapter_base(adapter: Path, config: ModelConfig) -> ModelSource:
     if Path(base).exists():
         return source_of_path(Path(base), config)
     try:
-        folder = hub_folder(base, None)
+        folder = hub_folder(base, written.get("revision"))
     except HubFailure as failure:
         raise InputError(
             f"{place}: its base model {base} is no folder here, and as a hub id: {failure}; "

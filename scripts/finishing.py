@@ -1,5 +1,6 @@
 """How a training run ends: the model that is kept is saved and measured once more, the outcome, the card, the hub."""
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from latro.hub import hub_reason
 from scripts.model_card import Method, write_card
 from scripts.report import write_report
 from scripts.results import estimates, print_estimates, results_json
-from scripts.run import Run
+from scripts.run import Run, write_text
 from scripts.validating import Validator
 
 PRIVATE_FILES = ["training_args.bin"]
@@ -43,6 +44,7 @@ def finish(
         items = validator.items(model)
     if not run.writes:
         return
+    name_base(best, run.model)
     outcome = results_json(
         task,
         items,
@@ -73,6 +75,18 @@ def finish(
     print(f"run folder: {run.folder}")
     if cfg.push_to_hub:
         push(cfg.push_to_hub, best)
+
+
+def name_base(folder: Path, model: Mapping[str, str | None] | None) -> None:
+    """Let a saved adapter name its base by hub id and commit, where PEFT wrote a folder of this machine's cache.
+
+    It is done behind the last save: given the id before, PEFT would ask the hub at every one.
+    """
+    place = folder / "adapter_config.json"
+    if model and model["kind"] == "hub" and place.exists():
+        written = json.loads(place.read_text(encoding="utf-8"))
+        written |= {"base_model_name_or_path": model["name"], "revision": model["identity"]}
+        write_text(place, json.dumps(written, indent=2) + "\n")
 
 
 def evaluated_last(trainer: Any) -> bool:

@@ -1,5 +1,6 @@
 """What goes to the hub at the end of a run, and how a hub that takes nothing is said; the hub is a stand-in."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[att
 from omegaconf import OmegaConf
 
 from latro.errors import InputError
-from scripts.finishing import check_push, evaluated_last, gain_over_start, push, training_outcome
+from scripts.finishing import check_push, evaluated_last, gain_over_start, name_base, push, training_outcome
 from scripts.run import Run
 
 
@@ -102,3 +103,19 @@ def test_weights_kept_unevaluated_are_noticed() -> None:
     history = [{"step": 4, "eval_a": 0.5}, {"step": 5, "loss": 1.0}]
     assert not evaluated_last(SimpleNamespace(state=SimpleNamespace(global_step=5, log_history=history)))
     assert evaluated_last(SimpleNamespace(state=SimpleNamespace(global_step=4, log_history=history)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "revision"), [("hub", "owner/small", "c0ffee"), ("folder", "/cache/x", None)]
+)
+def test_saved_adapter_names_its_base_as_any_machine_finds_it(
+    kind: str, base: str, revision: str | None, tmp_path: Path
+) -> None:
+    place = tmp_path / "adapter_config.json"
+    model = {"kind": kind, "name": "owner/small", "identity": "c0ffee", "adapter": None}
+    name_base(tmp_path, model)  # a whole model has no such file
+    assert not place.exists()
+    place.write_text(json.dumps({"r": 2, "base_model_name_or_path": "/cache/x", "revision": None}))
+    name_base(tmp_path, model)
+    expected = {"r": 2, "base_model_name_or_path": base, "revision": revision}
+    assert json.loads(place.read_text()) == expected
