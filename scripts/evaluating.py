@@ -19,6 +19,7 @@ from latro.tasks.base import Task
 from latro.types import Example, Graded
 from scripts.building import build_encoder, build_model, build_task, fitting
 from scripts.checking import check_config
+from scripts.prompting import prompted_otherwise
 from scripts.report import write_report
 from scripts.results import disagreements, estimates, print_estimates, results_json
 from scripts.run import Run, whole_lines, write_text
@@ -41,6 +42,9 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
     loaded, _ = build_model(cfg)
     model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     encoder = build_encoder(loaded, task, cfg.separator)
+    warning = prompted_otherwise(cfg.model.get("path"), encoder)
+    if warning:
+        tqdm.write(f"warning: {warning}", file=sys.stderr)
     examples, long_prompts = fitting(rows[: cfg.limit], encoder, model, config.max_tokens, cfg.on_long_prompt)
     run.model = model_record(loaded.source)
     run.open(overwrite=run.overwrite)

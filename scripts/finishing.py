@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from latro.errors import InputError
 from latro.hub import hub_reason
 from scripts.model_card import Method, write_card
+from scripts.prompting import write_prompting
 from scripts.report import write_report
 from scripts.results import estimates, print_estimates, results_json
 from scripts.run import Run, write_text
@@ -45,6 +46,7 @@ def finish(
     if not run.writes:
         return
     name_base(best, run.model)
+    write_prompting(best, validator.encoder)
     outcome = results_json(
         task,
         items,
