@@ -129,8 +129,11 @@ def peft_model(policy: Any) -> Any:
     return inner
 
 
-def add_lora(model: Any, settings: LoraSettings) -> Any:
-    """The model with fresh adapters, which change nothing yet; only they are trained."""
+def add_lora(model: Any, settings: LoraSettings, seed: int = 0) -> Any:
+    """The model with fresh adapters, which change nothing yet; only they are trained.
+
+    Their first factor is drawn from `seed` alone: torch's own generator starts anywhere in every process.
+    """
     from peft import LoraConfig, get_peft_model
 
     modules = settings.target_modules
@@ -144,7 +147,8 @@ def add_lora(model: Any, settings: LoraSettings) -> Any:
         bias="none",
     )
     try:
-        with peft_quiet():
+        with peft_quiet(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
             return get_peft_model(model, config)
     except ValueError as error:
         known = sorted(

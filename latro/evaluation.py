@@ -3,6 +3,7 @@
 One `Item` per example is kept, so that runs can be compared pairwise. Nothing here names a split.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -49,10 +50,17 @@ class EvaluationConfig:
         """Refuse values that cannot work."""
         check_engine("evaluation", self.engine, self.batch_rows)
         for name, least in (("max_tokens", 1), ("majority", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"evaluation.{name}={getattr(self, name)} must be at least {least}")
+            value = getattr(self, name)
+            if value is None or value < least:
+                said = "null" if value is None else value
+                raise InputError(f"evaluation.{name}={said} must be at least {least}")
         if self.majority == 1:
             raise InputError("evaluation.majority=1 is a single sample; use 0 for none or 2 and more")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise InputError(
+                f"evaluation.temperature={self.temperature} must be a finite number above zero; "
+                "greedy outputs are always there beside the samples"
+            )
 
     @property
     def rows_scored(self) -> int:

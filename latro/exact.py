@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from latro.encoding import NO_RATIONALE, Encoder, Rationale, join, pad_right
 from latro.likelihood import likelihood
-from latro.objective import ObjectiveConfig, Reward, Scores
+from latro.objective import ObjectiveConfig, Reward, Scores, answer_reward
 from latro.rollout.ending import find_marker
 from latro.sampling import cut
 
@@ -227,16 +227,20 @@ def value(world: Enumeration, config: ObjectiveConfig, rationales_per_prompt: in
     """
     cut_off = (world.log_probability_M.exp() * ~world.finished_M).sum()
     return (
-        expected_reward(world, config.reward, rationales_per_prompt)
+        expected_reward(world, config, rationales_per_prompt)
         - config.kl_weight * kl_to_reference(world)
         - config.penalty_weight * cut_off
     )
 
 
-def expected_reward(world: Enumeration, reward: Reward, rationales_per_prompt: int) -> Tensor:
-    """E_z[R(z)] as a finite sum; for the multi-sample bound, over all K-tuples."""
+def expected_reward(world: Enumeration, config: ObjectiveConfig, rationales_per_prompt: int) -> Tensor:
+    """E_z[R(z)] as a finite sum; for the multi-sample bound, over all K-tuples.
+
+    The rewards that the project brings are written out once more, so that one checks the other; any further one is
+    taken as `answer_reward` has it, which must then depend on its own rationale alone.
+    """
     probability_M = world.log_probability_M.exp()
-    match reward:
+    match config.reward:
         case Reward.LOG_LIKELIHOOD:
             return probability_M @ world.log_likelihood_M
         case Reward.LIKELIHOOD:
@@ -247,6 +251,8 @@ def expected_reward(world: Enumeration, reward: Reward, rationales_per_prompt: i
             return probability_M @ win_probability(world)
         case Reward.MULTI_SAMPLE_BOUND:
             return multi_sample_bound(world, rationales_per_prompt)
+        case _:
+            return probability_M @ answer_reward(world.scores, config)[0]
 
 
 def debiased_mean_probability(world: Enumeration) -> Tensor:

@@ -14,7 +14,7 @@ Window = Sequence[Mapping[str, float]]
 
 
 def zero_variance(window: Window) -> str | None:
-    """Most prompts' K rewards are equal: the policy gradient of those prompts is exactly zero."""
+    """Most prompts' K advantages are equal: the policy gradient of those prompts is exactly zero."""
     share = mean(window, "frac_reward_zero_std")
     if share is None or share < 0.5:
         return None

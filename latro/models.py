@@ -24,7 +24,7 @@ from latro.checkpoints import load_causal_lm, read_config, set_dropout_to_zero
 from latro.errors import InputError
 from latro.gguf import cache_folder, converted_folder, default_cache, file_sha256
 from latro.hub import HubFailure, WheelConfig, hub_folder, wheel_gguf
-from latro.precision import bfloat16_is_fast
+from latro.precision import bfloat16_is_fast, cast_weights
 from latro.turns import Turns, load_tokenizer, read_turns
 
 logger = logging.getLogger(__name__)
@@ -119,8 +119,11 @@ class LoadedModel:
     source: ModelSource
 
 
-def load_policy(config: ModelConfig) -> LoadedModel:
-    """The policy as it is before training. Raises `InputError`, in one line, for whatever does not fit."""
+def load_policy(config: ModelConfig, seed: int = 0) -> LoadedModel:
+    """The policy as it is before training; a fresh adapter's weights are drawn from `seed`.
+
+    Raises `InputError`, in one line, for whatever does not fit.
+    """
     source = find_source(config)
     folder, adapter = source.folder, None
     assert folder is not None
@@ -141,7 +144,7 @@ def load_policy(config: ModelConfig) -> LoadedModel:
     if adapter:
         model = load_adapter(model, adapter, config.lora)
     elif config.lora:
-        model = add_lora(model, config.lora)
+        model = add_lora(model, config.lora, seed)
     tokenizer = load_tokenizer(tokenizer_folder(config, adapter or folder, folder))
     return assemble(model, tokenizer, config=config, source=source)
 
@@ -195,7 +198,7 @@ def make_reference(policy: LoadedModel, config: ModelConfig) -> Reference:
     else:
         copy = make_frozen_copy(policy.model)
     if config.reference_dtype:
-        copy = copy.to(DTYPES[config.reference_dtype])
+        copy = cast_weights(copy, DTYPES[config.reference_dtype])
     return FrozenReference(copy)
 
 
@@ -245,7 +248,8 @@ def source_of_wheel(wheel: WheelConfig, config: ModelConfig) -> ModelSource:
 def adapter_base(adapter: Path, config: ModelConfig) -> ModelSource:
     """The model that an adapter was trained on, as its own configuration names it."""
     place = adapter / "adapter_config.json"
-    base = read_config(place).get("base_model_name_or_path")
+    written = read_config(place)
+    base = written.get("base_model_name_or_path")
     if not base:
         raise InputError(
             f"{place}: base_model_name_or_path is empty: write the base model's hub id or folder there"
@@ -253,7 +257,7 @@ def adapter_base(adapter: Path, config: ModelConfig) -> ModelSource:
     if Path(base).exists():
         return source_of_path(Path(base), config)
     try:
-        folder = hub_folder(base, None)
+        folder = hub_folder(base, written.get("revision"))
     except HubFailure as failure:
         raise InputError(
             f"{place}: its base model {base} is no folder here, and as a hub id: {failure}; "

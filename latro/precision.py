@@ -1,6 +1,10 @@
-"""Which precision this machine computes fast: bfloat16 takes hardware for it, and is several times slower without."""
+"""Precision: which one this machine computes fast (bfloat16 takes hardware for it), and a model's change to another."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 CPU_FEATURES = {"avx512_bf16", "amx_bf16", "bf16"}
 """Names by which Linux lists a processor's bfloat16 products (x86, x86, ARM)."""
@@ -17,3 +21,14 @@ def bfloat16_is_fast(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     listed = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
     return bool(CPU_FEATURES & set(listed.split()))
+
+
+def cast_weights(model: Any, dtype: "torch.dtype") -> Any:
+    """`model` itself, its parameters in `dtype`, its buffers as they were; tied weights stay tied.
+
+    `model.to(dtype)` would round the rotary frequencies too, which every precision computes in float32: in bfloat16
+    an angle is off by 0.13 rad at a distance of 300 tokens.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model

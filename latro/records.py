@@ -78,17 +78,22 @@ def make_samples(
 
 
 def step_metrics(samples: Sequence[Sample]) -> dict[str, float]:
-    """Metrics of one step over all processes, under trl's names where trl has one, else under `latro/`."""
-    groups: dict[str, list[float]] = {}
+    """Metrics of one step over all processes, under trl's names where trl has one, else under `latro/`.
+
+    A prompt teaches nothing where its advantages are equal. Rewards do not tell that of the multi-sample bound, whose
+    K are one number by construction; for all others the two agree.
+    """
+    groups: dict[str, list[Sample]] = {}
     for sample in samples:
-        groups.setdefault(sample.id, []).append(sample.reward)
-    spreads = [spread(rewards) for rewards in groups.values()]
+        groups.setdefault(sample.id, []).append(sample)
+    spreads = [spread([sample.reward for sample in group]) for group in groups.values()]
+    lessons = [spread([sample.advantage for sample in group]) for group in groups.values()]
     lengths = [sample.length for sample in samples]
     ended = [sample.length for sample in samples if sample.finished]
     return {
         "reward": fmean(sample.reward for sample in samples),
         "reward_std": fmean(spreads),
-        "frac_reward_zero_std": fmean(value < 1e-6 for value in spreads),
+        "frac_reward_zero_std": fmean(value < 1e-6 for value in lessons),
         "kl": fmean(sample.log_ratio for sample in samples),
         "completions/mean_length": fmean(lengths),
         "completions/min_length": min(lengths),

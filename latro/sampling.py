@@ -16,6 +16,7 @@ import torch
 
 from latro.encoding import Encoder, Rationale
 from latro.errors import InputError
+from latro.precision import cast_weights
 from latro.rollout.base import Request
 from latro.rollout.choosing import check_engine, make_engine
 from latro.rollout.ending import find_marker
@@ -61,7 +62,7 @@ class LowPrecisionCopy:
     """A copy of the policy that only samples, in a precision that decodes fast."""
 
     def __init__(self, policy: Any, dtype: torch.dtype) -> None:
-        self.model = copy.deepcopy(policy).to(dtype).eval().requires_grad_(False)
+        self.model = cast_weights(copy.deepcopy(policy), dtype).eval().requires_grad_(False)
 
     @torch.no_grad()
     def renewed(self, policy: Any) -> Any:

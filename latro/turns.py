@@ -48,7 +48,9 @@ def read_turns(
     """
     if mode not in ("auto", "none"):
         tokenizer.chat_template = read_template(Path(mode))
-    chat = mode != "none" and tokenizer.chat_template is not None
+    if mode == "none":
+        tokenizer.chat_template = None  # else it is saved with the weights, and they are prompted by it later
+    chat = tokenizer.chat_template is not None
     if system and not chat:
         raise InputError("model.system_prompt needs a chat template, and there is none: leave it out")
     eos = tokenizer.eos_token_id

@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
     """The trainer's arguments from `cfg.trainer`, with what every run settles by itself and what is `forced`."""
     given = OmegaConf.to_container(cfg.trainer, resolve=True)
     assert isinstance(given, dict)
+    refuse_lost_logs(given)
     settled = {
         "output_dir": str(Path(cfg.output_dir) / "checkpoints"),
         "max_steps": cfg.max_steps or -1,
@@ -71,13 +73,36 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
         raise
 
 
+def refuse_lost_logs(given: Mapping[Any, Any]) -> None:
+    """Raise InputError if a checkpoint can fall between two logged steps.
+
+    Metrics gathered since the last log are in no checkpoint: taken up there, the next row would be over fewer steps.
+    """
+    by_steps = all(given.get(f"{kind}_strategy", "steps") == "steps" for kind in ("logging", "save"))
+    log, save = given.get("logging_steps"), given.get("save_steps")
+    if by_steps and isinstance(log, int) and isinstance(save, int) and log > 0 and save % log:
+        raise InputError(
+            f"trainer.save_steps={save} with trainer.logging_steps={log}: a run taken up between two logged steps "
+            "would lose metrics; make save_steps a multiple of logging_steps"
+        )
+
+
 def join_processes(args: TrainingArguments) -> None:
-    """Join the other processes of a launcher. Raises RuntimeError if fewer joined than were launched."""
+    """Join the other processes of a launcher.
+
+    Raises RuntimeError if fewer joined than were launched, InputError if one process sees several GPUs: transformers
+    would split each batch over them by torch's DataParallel, which neither trainer here can follow.
+    """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     device = args.device  # reading it sets up the process group
     if args.world_size != launched:
         raise RuntimeError(
             f"{launched} processes were launched on {device}, but {args.world_size} joined the group"
+        )
+    if args.n_gpu > 1:
+        raise InputError(
+            f"{args.n_gpu} GPUs are visible to one process: start it with `torchrun --nproc_per_node {args.n_gpu} -m "
+            "scripts.NAME ...`, or set CUDA_VISIBLE_DEVICES=0"
         )
 
 

@@ -22,13 +22,13 @@ def build_task(cfg: DictConfig) -> Task:
 
 
 def build_model(cfg: DictConfig) -> tuple[LoadedModel, ModelConfig]:
-    """The loaded model and its configuration.
+    """The loaded model, a fresh adapter drawn from the run's seed, and its configuration.
 
     A model that makes itself first (the wind tunnel) gives the folder to load by `prepare()`.
     """
     source = instantiate(cfg.model, _convert_="all")
     config = source if isinstance(source, ModelConfig) else ModelConfig(path=str(source.prepare()))
-    return load_policy(config), config
+    return load_policy(config, cfg.get("seed", 0)), config
 
 
 def build_encoder(loaded: LoadedModel, task: Task, separator: str) -> Encoder:

@@ -19,9 +19,11 @@ from latro.tasks.base import Task
 from latro.types import Example, Graded
 from scripts.building import build_encoder, build_model, build_task, fitting
 from scripts.checking import check_config
+from scripts.prompting import prompted_otherwise
 from scripts.report import write_report
 from scripts.results import disagreements, estimates, print_estimates, results_json
-from scripts.run import Run, write_text
+from scripts.run import Run, whole_lines, write_text
+from scripts.sessions import model_record
 from scripts.training import quiet_libraries
 
 GRADED = ("greedy", "majority", "choices")
@@ -40,7 +42,11 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
     loaded, _ = build_model(cfg)
     model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     encoder = build_encoder(loaded, task, cfg.separator)
+    warning = prompted_otherwise(cfg.model.get("path"), encoder)
+    if warning:
+        tqdm.write(f"warning: {warning}", file=sys.stderr)
     examples, long_prompts = fitting(rows[: cfg.limit], encoder, model, config.max_tokens, cfg.on_long_prompt)
+    run.model = model_record(loaded.source)
     run.open(overwrite=run.overwrite)
     table = run.folder / "items.jsonl"
     items = {item.id: item for item in read_items(table)} if cfg.resume else {}
@@ -99,13 +105,7 @@ class ChunkBar:
 
 def read_items(table: Path) -> list[Item]:
     """The items that an earlier, unfinished evaluation left; a torn last line is dropped."""
-    if not table.exists():
-        return []
-    found = []
-    for line in table.read_text(encoding="utf-8").splitlines(True):
-        if line.endswith("\n"):
-            found.append(item_from(json.loads(line)))
-    return found
+    return [item_from(json.loads(line)) for line in whole_lines(table)] if table.exists() else []
 
 
 def item_from(row: dict[str, Any]) -> Item:
@@ -127,6 +127,7 @@ def report(
     (run.folder / "disagreements.jsonl").unlink(missing_ok=True)
     run.append("disagreements", found)
     outcome = results_json(task, items, split=cfg.split, config=run.config, seconds=seconds, **counts)
+    outcome["model"] = run.model
     run.write_json("results", outcome)
     write_report(run.folder)
     print_estimates(f"{task.name} {cfg.split}: {len(items)} examples", estimates(items, task.main_grader))

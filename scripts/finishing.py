@@ -1,5 +1,6 @@
-"""How a training run ends: the best model saved and measured once more, the outcome, the card, the hub."""
+"""How a training run ends: the model that is kept is saved and measured once more, the outcome, the card, the hub."""
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +11,10 @@ from omegaconf import DictConfig
 from latro.errors import InputError
 from latro.hub import hub_reason
 from scripts.model_card import Method, write_card
+from scripts.prompting import write_prompting
 from scripts.report import write_report
 from scripts.results import estimates, print_estimates, results_json
-from scripts.run import Run
+from scripts.run import Run, write_text
 from scripts.validating import Validator
 
 PRIVATE_FILES = ["training_args.bin"]
@@ -29,7 +31,7 @@ def finish(
     details: Mapping[str, Any],
     seconds: float,
 ) -> None:
-    """Save the best model (the trainer holds it now), evaluate it, write the outcome and the card, push.
+    """Save the model that is kept (the trainer holds it now), evaluate it, write the outcome and the card, push.
 
     `details` go into `results.json` under `training`. Raises InputError where the hub takes nothing; the run is
     finished by then.
@@ -37,10 +39,14 @@ def finish(
     task = validator.task
     best = run.folder / "best"
     trainer.save_model(str(best))
+    if not cfg.trainer.load_best_model_at_end and not evaluated_last(trainer):
+        trainer.evaluate()  # so that the weights that are kept have rows in the validation table
     with trainer.generating() as model:
         items = validator.items(model)
     if not run.writes:
         return
+    name_base(best, run.model)
+    write_prompting(best, validator.encoder)
     outcome = results_json(
         task,
         items,
@@ -51,41 +57,92 @@ def finish(
         seconds=seconds,
     )
     outcome["training"] = {**training_outcome(cfg, run, trainer), **details}
+    outcome["model"] = run.model
     run.write_json("results", outcome)
     write_card(best / "README.md", run, outcome, method)
     write_report(run.folder)
+    chosen = outcome["training"]["kept"] == "best"
+    measured = (
+        "best checkpoint on validation (chosen on it" if chosen else "last weights on validation (not chosen"
+    )
     print_estimates(
-        f"{cfg.name} seed {cfg.seed}: best checkpoint on validation (chosen on it; test is for evaluate_latro)",
+        f"{cfg.name} seed {cfg.seed}: {measured}; test is for evaluate_latro)",
         estimates(items, task.main_grader),
     )
     gain = outcome["training"]["gain_over_start"]
     if gain is not None and gain <= 0:
         metric = cfg.trainer.metric_for_best_model
-        print(f"warning: no checkpoint is better than the start: {metric} {gain:+.3f}", file=sys.stderr)
+        what = "no checkpoint is" if chosen else "the last weights are not"
+        print(f"warning: {what} better than the start: {metric} {gain:+.3f}", file=sys.stderr)
     print(f"run folder: {run.folder}")
     if cfg.push_to_hub:
         push(cfg.push_to_hub, best)
 
 
+def name_base(folder: Path, model: Mapping[str, str | None] | None) -> None:
+    """Let a saved adapter name its base by hub id and commit, where PEFT wrote a folder of this machine's cache.
+
+    It is done behind the last save: given the id before, PEFT would ask the hub at every one.
+    """
+    place = folder / "adapter_config.json"
+    if model and model["kind"] == "hub" and place.exists():
+        written = json.loads(place.read_text(encoding="utf-8"))
+        written |= {"base_model_name_or_path": model["name"], "revision": model["identity"]}
+        write_text(place, json.dumps(written, indent=2) + "\n")
+
+
+def evaluated_last(trainer: Any) -> bool:
+    """Whether the last step's weights have been evaluated."""
+    state = trainer.state
+    return any(
+        row.get("step") == state.global_step and any(name.startswith("eval_") for name in row)
+        for row in state.log_history
+    )
+
+
 def training_outcome(cfg: DictConfig, run: Run, trainer: Any) -> dict[str, Any]:
-    """What every training leaves in `results.json`: its steps, the best of them, and all evaluations."""
-    chosen_by = str(cfg.trainer.metric_for_best_model)
+    """What every training leaves in `results.json`: its steps, the one whose weights were kept, and all evaluations.
+
+    `kept` is `best` where a metric chose the weights, `last` under `trainer.load_best_model_at_end=false`; `best_step`
+    is the step of the weights in `best/` either way.
+    """
+    metric = str(cfg.trainer.metric_for_best_model)
+    chooses = bool(cfg.trainer.load_best_model_at_end)
     evaluations = read_evaluations(run)
+    last = trainer.state.global_step
     return {
-        "steps": trainer.state.global_step,
-        "best_step": trainer.state.best_global_step,
-        "chosen_by": f"validation {chosen_by}",
-        "gain_over_start": gain_over_start(evaluations, f"eval/{chosen_by}"),
+        "steps": last,
+        "kept": "best" if chooses else "last",
+        "best_step": trainer.state.best_global_step if chooses else last,
+        "chosen_by": f"validation {metric}",
+        "gain_over_start": gain_over_start(
+            evaluations,
+            f"eval/{metric}",
+            greater=bool(cfg.trainer.get("greater_is_better", True)),
+            step=None if chooses else last,
+        ),
         "evaluations": evaluations,
     }
 
 
-def gain_over_start(evaluations: Mapping[int, Mapping[str, float]], metric: str) -> float | None:
-    """How much the best evaluated step is above the untrained start, which is never a candidate for the best."""
-    trained = [row[metric] for step, row in evaluations.items() if step > 0 and metric in row]
+def gain_over_start(
+    evaluations: Mapping[int, Mapping[str, float]],
+    metric: str,
+    *,
+    greater: bool = True,
+    step: int | None = None,
+) -> float | None:
+    """How much better `step`, or else the best evaluated one, is than the untrained start, which is no candidate.
+
+    Above zero is better, also for a metric of which less is better (`greater` false).
+    """
+    trained = [
+        row[metric] for at, row in evaluations.items() if at > 0 and metric in row and step in (None, at)
+    ]
     if not trained or metric not in evaluations.get(0, {}):
         return None
-    return max(trained) - evaluations[0][metric]
+    sign = 1 if greater else -1
+    return max(sign * (value - evaluations[0][metric]) for value in trained)
 
 
 def read_evaluations(run: Run) -> dict[int, dict[str, float]]:

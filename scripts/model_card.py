@@ -7,6 +7,7 @@ from typing import Any
 
 from scripts.folders import read_json, table
 from scripts.run import Run, write_text
+from scripts.sessions import said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +41,17 @@ tags: [{tags}]
 
 | | |
 |---|---|
-| start | {start} |
+| start | {start}{loaded} |
 | task | {task}, version {version} |
 {settings}
-| steps | {steps}; this checkpoint is from step {best_step}, chosen by {chosen_by} |
+| steps | {steps}; {kept} |
 | seed | {seed}, one run |
 | graders | {graders} |
 | cost | {cost} |
 | left out | {left_out} rows or prompts |
 | commit | {git_hash} |
 
-## Validation split ({n} examples; the checkpoint was chosen on it, so these figures flatter it)
+## Validation split ({n} examples; {flattery})
 
 {table}
 
@@ -77,12 +78,17 @@ def write_card(path: Path, run: Run, outcome: Mapping[str, Any], method: Method)
         seed=config["seed"],
         summary=method.summary.format(**training),
         start=config["model"].get("path") or config["model"].get("hub_id") or config["model"]["_target_"],
+        loaded=f" (loaded: {said(outcome['model'])})" if outcome.get("model") else "",
         task=task,
         version=outcome["versions"][task],
         settings="\n".join(f"| {name} | {settings(found)} |" for name, found in sections.items() if found),
         steps=training["steps"],
-        best_step=training["best_step"],
-        chosen_by=training["chosen_by"],
+        kept=f"this checkpoint is from step {training['best_step']}, chosen by {training['chosen_by']}"
+        if chosen(training)
+        else "these are the last weights, no checkpoint was chosen",
+        flattery="the checkpoint was chosen on it, so these figures flatter it"
+        if chosen(training)
+        else "no checkpoint was chosen on it",
         left_out=outcome["left_out"],
         graders=", ".join(graders(outcome)),
         cost=cost(run),
@@ -92,6 +98,11 @@ def write_card(path: Path, run: Run, outcome: Mapping[str, Any], method: Method)
         limits="\n".join(f"- {limit}" for limit in limits(run, outcome)),
     )
     write_text(path, text)
+
+
+def chosen(training: Mapping[str, Any]) -> bool:
+    """Whether a metric chose the weights; else they are the last ones."""
+    return bool(training.get("kept", "best") == "best")
 
 
 def graders(outcome: Mapping[str, Any]) -> list[str]:
@@ -113,10 +124,14 @@ def limits(run: Run, outcome: Mapping[str, Any]) -> Iterator[str]:
     task, training = next(iter(outcome["results"])), outcome["training"]
     row = outcome["results"][task]
     yield "One seed: the intervals are over examples; train other seeds and use compare_runs to say that it is better."
-    yield f"Chosen by {training['chosen_by']} among the saved steps; what evaluate_latro finds is what to quote."
+    if chosen(training):
+        yield f"Chosen by {training['chosen_by']} among the saved steps; what evaluate_latro finds is what to quote."
+    else:
+        yield "The last weights, not the best ones; what evaluate_latro finds is what to quote."
     gain = training.get("gain_over_start")
     if gain is not None and gain <= 0:
-        yield f"No checkpoint is better than the start: {training['chosen_by']} {gain:+.3f}."
+        what = "No checkpoint is" if chosen(training) else "These weights are not"
+        yield f"{what} better than the start: {training['chosen_by']} {gain:+.3f}."
     if row.get("unfinished,none", 0) > 0.05:
         yield f"{row['unfinished,none']:.0%} of the validation outputs were cut off at the token limit."
     for warning in table(run.folder, "health"):

@@ -75,7 +75,7 @@ def _stage(run: Training, steps: Sequence[int], first: Row, last: Row, lowest: f
     right = bool(last["correct"].get(run.main_grader))
     mark = f"<span class={'won' if right else 'lost'}>{'✓ right' if right else '✗ wrong'}</span>"
     when = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
-    best = " <span class=badge>best checkpoint</span>" if run.best_step in steps else ""
+    best = f" <span class=badge>{run.kept}</span>" if run.best_step in steps else ""
     answers = {
         kind: last["log_answer"][kind] for kind in ("own", "none", "other") if kind in last["log_answer"]
     }

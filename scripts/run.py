@@ -1,7 +1,7 @@
 """A run folder: what a run was, what it did, and how it is taken up again.
 
 config.yaml        the resolved configuration, no secrets
-environment.json   versions, git commit, command, hardware
+environment.json   versions, git commit, command, hardware, weights; of later sessions too, where it was taken up
 metrics.jsonl      one row per logged step and per evaluation
 samples.jsonl      one row per sampled rationale, every step
 validation.jsonl   one row per validation example and evaluation; prompts.jsonl has the prompts, once
@@ -28,7 +28,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
+from scripts.folders import read_json
 from scripts.masking import masked, masked_command
+from scripts.sessions import refuse_unlike, with_session
 
 PACKAGES = (
     "torch",
@@ -63,19 +65,30 @@ class Run:
         self.folder = Path(cfg.output_dir)
         self.writes = writes
         self.overwrite = bool(cfg.get("overwrite", False))
+        self.resumes = bool(cfg.get("resume", True))
         self.config = resolved(cfg)
+        self.model: dict[str, str | None] | None = None
+        """Which weights are run, by `scripts.sessions.model_record`; given before the folder is opened."""
         if writes:
             self.refuse()
         if writes and opens:
             self.open(overwrite=self.overwrite)
 
     def open(self, *, overwrite: bool) -> None:
-        """Make the folder, emptied first if it is to be overwritten; what it holds is gone on with."""
+        """Make the folder, emptied first if it is to be overwritten; what it holds is gone on with.
+
+        Raises InputError if that was made by other weights, or by another number of processes.
+        """
+        place = self.folder / "environment.json"
+        present = environment() | ({"model": self.model} if self.model else {})
+        before = read_json(place) if self.resumes and not overwrite else None
+        if before and self.begun():
+            refuse_unlike(self.folder, before, present)
         if overwrite and self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.config)))
-        write_text(self.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        write_text(place, json.dumps(with_session(before, present), indent=2) + "\n")
 
     def refuse(self) -> None:
         """Raise InputError for a folder that cannot be written, or holds what must not be lost."""
@@ -106,6 +119,10 @@ class Run:
             raise InputError(
                 f"{self.folder} holds a finished run; choose another output_dir, or overwrite=true"
             )
+
+    def begun(self) -> bool:
+        """Whether there is something of a model's to go on with: a checkpoint, or items of an evaluation."""
+        return (self.folder / "items.jsonl").exists() or self.last_checkpoint() is not None
 
     @property
     def checkpoints(self) -> Path:
@@ -149,8 +166,7 @@ class Run:
         if not self.writes:
             return
         for table in self.folder.glob("*.jsonl"):
-            keep = [line for line in table.read_text(encoding="utf-8").splitlines(True) if up_to(line, step)]
-            write_text(table, "".join(keep))
+            write_text(table, "".join(line for line in whole_lines(table) if up_to(line, step)))
         for path in self.checkpoints.glob("checkpoint-*"):
             if not is_complete(path):
                 shutil.rmtree(path)
@@ -177,6 +193,14 @@ def is_complete(checkpoint: Path) -> bool:
     except (OSError, json.JSONDecodeError):
         return False
     return True
+
+
+def whole_lines(table: Path) -> list[str]:
+    """The lines of a JSON-lines table, a torn last one left out.
+
+    `splitlines` would also cut at U+2028 and others, which may stand in a JSON text as they are.
+    """
+    return [line + "\n" for line in table.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def up_to(line: str, step: int) -> bool:

@@ -39,11 +39,12 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     rows = read_rows(cfg, task)
     loaded, _ = build_model(cfg)
     encoder = build_encoder(loaded, task, cfg.separator)
+    room = evaluation.max_tokens
     examples, validation, left_out = fitting_rows(
-        cfg, task, rows, encoder, loaded.model, evaluation.max_tokens
+        cfg, task, rows, encoder, loaded.model, room=room, evaluated=room
     )
     examples, long_rows = fitting_whole(examples, encoder, context_length(loaded.model), cfg.on_long_prompt)
-    checkpoint = open_run(run, cfg, args, loaded.model)
+    checkpoint = open_run(run, cfg, args, loaded)
     if checkpoint is None:
         run.append("left_out", [*left_out, *long_rows])
     bar = ProgressBar(str(cfg.name))

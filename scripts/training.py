@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from latro.checkpoints import check_same_architecture
 from latro.encoding import Encoder
-from latro.models import make_reference
+from latro.models import LoadedModel, make_reference
 from latro.records import Sample
 from latro.tasks.base import Task
 from latro.trainer import LatroTrainer
@@ -29,6 +29,7 @@ from scripts.checking import check_config
 from scripts.finishing import check_push, finish
 from scripts.model_card import LATRO
 from scripts.run import Run
+from scripts.sessions import model_record
 from scripts.tracking import log_samples, tracker
 from scripts.validating import Validator
 
@@ -57,8 +58,10 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     loaded, model_config = build_model(cfg)
     warn_of_rounding(loaded.model, args)
     encoder = build_encoder(loaded, task, cfg.separator)
-    examples, validation, left_out = fitting_rows(cfg, task, rows, encoder, loaded.model, room)
-    checkpoint = open_run(run, cfg, args, loaded.model)
+    examples, validation, left_out = fitting_rows(
+        cfg, task, rows, encoder, loaded.model, room=room, evaluated=evaluation.max_tokens
+    )
+    checkpoint = open_run(run, cfg, args, loaded)
     if checkpoint is None:
         run.append("left_out", left_out)
     bar = ProgressBar(str(cfg.name))
@@ -107,12 +110,13 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
 
 
-def open_run(run: Run, cfg: DictConfig, args: TrainingArguments, model: Any) -> Path | None:
+def open_run(run: Run, cfg: DictConfig, args: TrainingArguments, loaded: LoadedModel) -> Path | None:
     """Open the run folder on the main process, then find the checkpoint to go on from, if any, on all."""
+    run.model = model_record(loaded.source)
     with args.main_process_first(desc="opening the run folder"):
         if run.writes:
             run.open(overwrite=run.overwrite)
-    return resumable(run, cfg, args, model)
+    return resumable(run, cfg, args, loaded.model)
 
 
 def resumable(run: Run, cfg: DictConfig, args: TrainingArguments, model: Any) -> Path | None:
@@ -146,11 +150,16 @@ def fitting_rows(
     rows: tuple[list[Example], list[Example]],
     encoder: Encoder,
     model: Any,
+    *,
     room: int,
+    evaluated: int,
 ) -> tuple[list[Example], list[Example], list[LeftOut]]:
-    """Training and validation examples that fit, and all rows and prompts left out."""
+    """Training and validation examples that fit, and all rows and prompts left out.
+
+    A training row needs `room` tokens for its rationale, a validation row also the `evaluated` ones of an output.
+    """
     examples, long_train = fitting(rows[0], encoder, model, room, cfg.on_long_prompt)
-    validation, long_validation = fitting(rows[1], encoder, model, room, cfg.on_long_prompt)
+    validation, long_validation = fitting(rows[1], encoder, model, max(room, evaluated), cfg.on_long_prompt)
     left_out = [*task.left_out, *long_train, *long_validation]
     if left_out:
         tqdm.write(

@@ -93,7 +93,7 @@ def _figures(runs: Sequence[Training]) -> list[tuple[str, str]]:
             found.append(("log π(answer) at the best", f"{number(sum(known) / len(known))} nats"))
     best_steps = [str(run.best_step) for run in runs if run.best_step is not None]
     if best_steps:
-        found.append(("best checkpoint", f"step {', '.join(best_steps)}"))
+        found.append((runs[0].kept, f"step {', '.join(best_steps)}"))
     found.append(("steps", " ".join(dict.fromkeys(str(run.last_step) for run in runs))))
     found.append(("time in steps", duration(sum(run.seconds for run in runs))))
     found.append(("health warnings", str(sum(len(run.health) for run in runs))))
@@ -130,7 +130,7 @@ def _curves(runs: Sequence[Training]) -> str:
         averaged = f"Lines are means over the latest {window} steps, the thin ones behind them single steps."
         notes.append(averaged if window > 1 else "")
         notes.append("Dots are evaluations, their bars 95% intervals over the examples.")
-        notes.append("The dashed line is the best checkpoint." if runs[0].best_step is not None else "")
+        notes.append(f"The dashed line is the {runs[0].kept}." if runs[0].best_step is not None else "")
         notes.append("▼ marks a health warning." if runs[0].health else "")
     pictures = "".join(figure(panel) for panel in panels)
     return f"<p class=hint>{' '.join(filter(None, notes))}</p><div class=plots>{pictures}</div>"
@@ -169,10 +169,12 @@ def _results(runs: Sequence[Training]) -> str:
     n = len(next(iter(usable[0].validation.values())))
     over = f"over {len(usable)} seeds" if several else f"over {n} examples, of this seed alone"
     main = usable[0].main_grader
+    chosen = f"The best checkpoint was chosen here, by {escape(usable[0].chosen_by)}, which flatters it"
+    if usable[0].kept != "best checkpoint":
+        chosen = f"Under “best” stand the {usable[0].kept}, for no checkpoint was chosen"
     return (
-        f"<p class=hint>Validation split, n={n}. Main grader: {escape(main)}. 95% intervals {over}. The best "
-        f"checkpoint was chosen here, by {escape(usable[0].chosen_by)}, which flatters it: quote evaluate_latro.</p>"
-        + table(("metric", *places), rows, words=1)
+        f"<p class=hint>Validation split, n={n}. Main grader: {escape(main)}. 95% intervals {over}. {chosen}: "
+        "quote evaluate_latro.</p>" + table(("metric", *places), rows, words=1)
     )
 
 

@@ -60,8 +60,14 @@ class Training:
         return str(self.config["trainer"].get("metric_for_best_model") or "accuracy_greedy")
 
     @property
+    def kept(self) -> str:
+        """What the weights that a run keeps are called: those a metric chose, or the last ones."""
+        chooses = self.config["trainer"].get("load_best_model_at_end", True)
+        return "best checkpoint" if chooses else "last weights"
+
+    @property
     def best_step(self) -> int | None:
-        """The step of the best checkpoint; of an unfinished run the best so far; None before there is one."""
+        """The step of the weights that are kept; of an unfinished run the best so far; None before there is one."""
         if self.outcome is not None:
             step = self.outcome["training"]["best_step"]
             return None if step is None else int(step)

@@ -5,8 +5,9 @@ from importlib import import_module
 
 from latro.errors import InputError
 from latro.grading.commitment import commitments, first_line, last_line, sentence_prefixes
-from latro.grading.numbers import canonical_number, cot_strict, final_number, flexible, paper_number, strict
+from latro.grading.numbers import cot_strict, final_number, flexible, paper_number, strict
 from latro.grading.options import bare_option, exact_option, final_option, paper_option
+from latro.grading.quantities import canonical_number
 from latro.grading.symbolic import symbolic
 from latro.types import Example, Graded
 

@@ -13,16 +13,9 @@ import math
 import re
 
 from latro.grading.commitment import Commitment, Kind, commitments, first_line, first_sentence
+from latro.grading.quantities import canonical_quantity, first_quantity, quantities, unadorned
 from latro.types import Example, Graded
 
-_INTEGER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
-# A hyphen is a sign only where it does not stand between two terms: `5 - 3` and `10-3` hold a 3.
-_SIGN = r"(?:(?<![\w)])(?<![\w)]\s)-)?"
-_NUMBER = rf"{_SIGN}\$?{_SIGN}(?:{_INTEGER}(?:\.[0-9]+)?|\.[0-9]+)"
-_FIND_NUMBER = re.compile(_NUMBER)
-_EQUATION = re.compile(rf"(?:{_NUMBER})(?:\s*[-+*/x×÷·]\s*(?:{_NUMBER}))+\s*=\s*({_NUMBER})")
-_LATEX_NOISE = re.compile(r"\{,\}|\\[,!;: ]|\\(?=[$%])")
-_LATEX_SIGNS = {"−": "-", r"\times": "×", r"\cdot": "·", r"\div": "÷"}
 _LABEL_WORDS = 8
 
 # The paper's code takes these from a public GSM8K notebook for Gemma; `[0-9,]*` may start with a comma.
@@ -36,26 +29,15 @@ _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _IGNORED = (re.compile(","), re.compile(r"\$"), re.compile(r"(?s).*#### "), re.compile(r"\.$"))
 
 
-def canonical_number(text: str) -> str | None:
-    """`text` as a plain decimal (`$1,234.50` gives `1234.5`, `-0` gives `0`); None if it is no number."""
-    match = _FIND_NUMBER.fullmatch(_plain(text).strip())
-    if match is None:
-        return None
-    sign = "-" if "-" in match[0] else ""
-    whole, _, fraction = re.sub(r"[^0-9.]", "", match[0]).partition(".")
-    digits = (whole.lstrip("0") or "0") + ("." + fraction).rstrip("0").rstrip(".")
-    return digits if digits == "0" else sign + digits
-
-
 def final_number(example: Example, output: str) -> Graded:
     """Our main verdict: the number the text last commits itself to, compared as canonical decimals.
 
-    The last commitment that holds a number decides. In it, the first sentence's first number counts, or the
-    result of an equation that starts there (`3 * 4 = 12` gives 12). `Answer:` counts only with at most eight
-    words on its line, because some models write it before a whole derivation. Without a commitment, the last
-    number of the text counts.
+    The last commitment that holds a number decides. In it, the first sentence's first quantity counts (`3/4` and
+    `5 million` are one each), or the result of a computation that starts there (`3 * 4 = 12` gives 12). `Answer:`
+    counts only with at most eight words on its line, because some models write it before a whole derivation.
+    Without a commitment, the last quantity of the text counts.
     """
-    extracted = _final_number(_plain(output))
+    extracted = _final_number(unadorned(output))
     return Graded(extracted=extracted, correct=extracted is not None and extracted == _gold(example))
 
 
@@ -111,7 +93,7 @@ def _lm_eval_text(text: str) -> str:
 
 
 def _gold(example: Example) -> str:
-    return canonical_number(example.gold) or example.gold
+    return canonical_quantity(example.gold) or example.gold
 
 
 def _final_number(output: str) -> str | None:
@@ -119,22 +101,11 @@ def _final_number(output: str) -> str | None:
         number = _committed_number(commitment)
         if number is not None:
             return number
-    numbers = _FIND_NUMBER.findall(output)
-    return canonical_number(numbers[-1]) if numbers else None
+    return next(reversed(list(quantities(output))), None)
 
 
 def _committed_number(commitment: Commitment) -> str | None:
     if commitment.kind is Kind.LABEL and len(first_line(commitment.text).split()) > _LABEL_WORDS:
         return None
     sentence = first_sentence(commitment.text) if commitment.kind is not Kind.BOX else commitment.text
-    first = _FIND_NUMBER.search(sentence)
-    if first is None:
-        return None
-    equation = _EQUATION.match(sentence, first.start())
-    return canonical_number(equation[1] if equation else first[0])
-
-
-def _plain(text: str) -> str:
-    for written, sign in _LATEX_SIGNS.items():
-        text = text.replace(written, sign)
-    return _LATEX_NOISE.sub("", text)
+    return first_quantity(sentence)

@@ -26,6 +26,8 @@ _LETTER_MENTION = re.compile(
     r"\(([A-Z])\)|\b(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s+\(?([A-Z])\b|^([A-Z])(?=[).:,;]|\s+(?:because|since)\b)"
 )
 
+_NOT = re.compile(r"\bnot\s+(?:an?\s+|the\s+)?['\"“‘(*]*$", re.I)
+
 
 def bare_option(option: str) -> str:
     """`option` with single spaces and without one full stop at its end (an ellipsis stays)."""
@@ -60,7 +62,7 @@ def final_option(example: Example, output: str) -> Graded:
     A commitment names an option exactly, as in `exact_option`, or by mentioning one option's text as whole
     words (an option inside a longer mentioned one does not count), or by mentioning one letter as `(B)`,
     `option B`, or `B.` at its start. The clause before a `because` is read first, then the sentence, then the
-    line. A text that mentions two options names none.
+    line. A text that mentions two options names none. Neither the 2 of `2.5` nor what `not` denies is a mention.
     """
     options = _bare(example)
     lines = [first_line(commitment.text) for commitment in commitments(output)] or [last_line(output)]
@@ -144,14 +146,23 @@ def _mentioned(line: str, options: Sequence[str]) -> set[int]:
     spans = [
         (match.start(), match.end(), index)
         for index, option in enumerate(options)
-        for match in re.finditer(rf"(?<!\w){re.escape(option)}(?!\w)", line, flags)
+        for match in re.finditer(_whole(option), line, flags)
     ]
     outer = {
         index
         for start, end, index in spans
         if not any(s <= start and end <= e and e - s > end - start for s, e, _ in spans)
+        and not _NOT.search(line[:start])
     }
     letters: set[int] = set()
     for match in _LETTER_MENTION.finditer(line):
+        if _NOT.search(line[: match.start()]):
+            continue
         letters |= _by_letter(next(group for group in match.groups() if group), options)
     return outer | letters
+
+
+def _whole(option: str) -> str:
+    """A pattern for the option's text as whole words; a number must not go on before or behind it."""
+    before = r"(?<![\w\-−])" + (r"(?<![.,/])" if option[:1].isdigit() else "")
+    return before + re.escape(option) + (r"(?!\w|[.,/]\d)" if option[-1:].isdigit() else r"(?!\w)")

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from latro.grading.commitment import Kind, commitments, first_line, last_line
-from latro.grading.numbers import canonical_number
+from latro.grading.quantities import canonical_number
 from latro.types import Example, Graded
 
 _TIME_LIMIT_S = 5

@@ -19,7 +19,7 @@ def find_obstacle(model: Any, longest: int) -> str | None:
     Continuous batching takes decoders whose only state is one key and one value per token, whole on this process:
     processes that share weights must call forward equally often, and rows end when they end.
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = base_model(model)
     config = base.config.get_text_config(decoder=True)
     if is_sharded(base):
         return "the weights are sharded, and all processes must call forward equally often"
@@ -39,6 +39,22 @@ def find_obstacle(model: Any, longest: int) -> str | None:
     if rope.get("rope_type") in ("longrope", "dynamic") and longest > (reach or 0):
         return f"rotary frequencies change behind {reach} tokens, for all rows at once"
     return None
+
+
+def base_model(model: Any) -> Any:
+    """The model itself, without the adapter around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def must_keep_step(model: Any) -> bool:
+    """Whether this process must go on calling forward until the rows of all processes have ended.
+
+    Each forward of sharded weights gathers them from every process: one that stops early leaves the others waiting.
+    """
+    from torch import distributed
+
+    several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    return several and is_sharded(base_model(model))
 
 
 def is_sharded(model: Any) -> bool:

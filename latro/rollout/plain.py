@@ -22,7 +22,7 @@ from latro.encoding import Encoder, pad_left
 from latro.rollout.base import Done, Request, ignore
 from latro.rollout.drawing import draw, uniforms
 from latro.rollout.ending import Ending
-from latro.rollout.limits import rows_that_fit
+from latro.rollout.limits import must_keep_step, rows_that_fit
 
 
 class GenerateEngine:
@@ -89,6 +89,8 @@ def generate(
             generation_config=plain_generation(encoder, max_tokens),
             logits_processor=processors,
             stopping_criteria=StoppingCriteriaList([end]),
+            # transformers does not see that weights are sharded by FSDP's second version.
+            synced_gpus=must_keep_step(model) or None,
         )
     finally:
         model.train(was_training)

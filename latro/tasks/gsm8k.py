@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from latro.errors import InputError
 from latro.grading.named import Grader, final
-from latro.grading.numbers import canonical_number, cot_strict, flexible, paper_number, strict
+from latro.grading.numbers import cot_strict, flexible, paper_number, strict
+from latro.grading.quantities import canonical_number
 from latro.grading.symbolic import symbolic
 from latro.tasks.dataset import DatasetTask, UngradableRow
 from latro.tasks.loading import Row

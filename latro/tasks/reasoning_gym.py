@@ -43,6 +43,7 @@ class ReasoningGym(SplitTask):
     config: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of the generator, such as `{min_terms: 3}`."""
     name: str = "reasoning_gym"
+    version: str = field(default="1", init=False)
     main_grader: str = field(default="score", init=False)
     _seen: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _entries: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict, init=False, repr=False)

@@ -21,7 +21,7 @@ from latro.exact import (
     small_world,
     value,
 )
-from latro.objective import ObjectiveConfig, Reward
+from latro.objective import ObjectiveConfig, Reward, answer_reward
 from latro.sampling import SamplingConfig
 from latro.scored_tokens import ScoringConfig
 from latro.trainer import LatroTrainer
@@ -200,3 +200,13 @@ def test_the_trainers_loss_has_the_gradient_that_is_checked_here(reward: Reward)
     fast = (loss_coefficients(tables, index_PK[None], config) @ tables.jacobian_CD)[0]
     assert relative(-flat_gradient(loss, world.model), fast) < 1e-12
     assert [s.k for s in trainer.samples] == [0, 1, 2, 3] * 2
+
+
+def test_a_further_reward_needs_no_case_of_its_own_here(monkeypatch: pytest.MonkeyPatch):
+    prompt = enumerate_prompt(table_world(0), 0)
+    known = ObjectiveConfig(reward=Reward.LIKELIHOOD, kl_weight=0.0, penalty_weight=0.0)
+    monkeypatch.setattr("latro.exact.answer_reward", lambda scores, _: 2 * answer_reward(scores, known))
+    further = SimpleNamespace(reward="twice_the_likelihood", kl_weight=0.0, penalty_weight=0.0)
+    expected = 2 * value(prompt, known, 2)
+    assert float(expected.detach()) > 0.0
+    assert torch.allclose(value(prompt, further, 2), expected)  # type: ignore[arg-type]

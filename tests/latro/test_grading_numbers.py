@@ -2,7 +2,8 @@
 
 import pytest
 
-from latro.grading.numbers import canonical_number, cot_strict, final_number, flexible, paper_number, strict
+from latro.grading.numbers import cot_strict, final_number, flexible, paper_number, strict
+from latro.grading.quantities import canonical_number, canonical_quantity
 from latro.types import Example, Graded
 
 FOUR_DIGITS = Example(id="1", question="", prompt="", answer="The answer is 1234.", gold="1234")
@@ -56,6 +57,69 @@ def test_a_number_has_one_canonical_form(text: str, number: str | None) -> None:
 )
 def test_the_final_number_is_the_one_the_text_commits_itself_to(output: str, extracted: str | None) -> None:
     assert final_number(FORTY_TWO, output) == Graded(extracted=extracted, correct=extracted == "42")
+
+
+@pytest.mark.parametrize(
+    ("output", "extracted"),
+    [
+        ("The answer is therefore -5.", "-5"),
+        ("The final answer is about -3.", "-3"),
+        ("So x equals -5.", "-5"),
+        ("The answer is 10 -3 apples, as 5 -3 = 2.", "10"),
+        ("She has 10-3", "3"),
+        ("She has (4+6) -3", "3"),
+        ("The answer is 3/4.", "0.75"),
+        ("The answer is $\\frac{3}{4}$.", "0.75"),
+        ("The answer is $-\\dfrac{3}{4}$.", "-0.75"),
+        ("So \\boxed{\\frac{1}{4}}.", "0.25"),
+        ("The answer is \\frac{1}{3}.", "1/3"),
+        ("The answer is 4/6.", "2/3"),
+        ("The answer is 1 1/2 cups.", "1.5"),
+        ("The answer is 1 \\frac{1}{2} cups.", "1.5"),
+        ("The answer is 5/0.", None),
+        ("The answer is $3/hour.", "3"),
+        ("The answer is 10^6.", "1000000"),
+        ("The answer is $2^{-2}$.", "0.25"),
+        ("The answer is 1.5 \\times 10^3.", "1500"),
+        ("The answer is $60^\\circ$.", "60"),
+        ("The answer is 10^99999999.", None),
+        ("The answer is 5 million.", "5000000"),
+        ("The answer is 2.5 thousand people.", "2500"),
+        ("The answer is 3 apples + 4 apples = 7 apples.", "7"),
+        ("The answer is (3+5)=8.", "8"),
+        ("The answer is \\frac{3}{4} \\times 8 = 6.", "6"),
+        ("The answer is 2 * 3 = 4 + 2 = 6.", "6"),
+        ("The answer is 5, where x=2.", "5"),
+        ("The answer is 5 since 7 - 2 = 5 and 1 + 1 = 2.", "5"),
+    ],
+)
+def test_a_quantity_is_read_whole(output: str, extracted: str | None) -> None:
+    assert final_number(FORTY_TWO, output).extracted == extracted
+
+
+@pytest.mark.parametrize(
+    ("gold", "output", "right"),
+    [
+        ("5", "The answer is therefore -5.", False),
+        ("-3", "The final answer is about -3.", True),
+        ("3", "The answer is 3/4.", False),
+        ("1", "\\boxed{\\frac{1}{4}}", False),
+        ("0.25", "\\boxed{\\frac{1}{4}}", True),
+        ("10", "The answer is 10^6.", False),
+        ("5", "The answer is 5 million.", False),
+        ("1/3", "The answer is 2/6.", True),
+    ],
+)
+def test_gold_and_answer_are_compared_as_quantities(gold: str, output: str, right: bool) -> None:
+    example = Example(id="3", question="", prompt="", answer=f"The answer is {gold}.", gold=gold)
+    assert final_number(example, output).correct is right
+
+
+@pytest.mark.parametrize(
+    ("text", "quantity"), [("3/4", "0.75"), ("-1/8", "-0.125"), ("6/3", "2"), ("4 and 5", None)]
+)
+def test_a_quantity_has_one_canonical_form(text: str, quantity: str | None) -> None:
+    assert canonical_quantity(text) == quantity
 
 
 def test_a_label_before_a_whole_derivation_is_no_commitment() -> None:

@@ -75,6 +75,29 @@ def test_an_option_that_is_another_ones_letter_chooses_nothing(grader) -> None: 
     assert grader(ATOMS, "The answer is O2.").correct
 
 
+@pytest.mark.parametrize(
+    ("output", "extracted"),
+    [
+        ("The answer is 2 N.", "2"),
+        ("The answer is 2.5 N.", None),
+        ("The answer is 1.2 N.", None),
+        ("The answer is -3 N.", None),
+        ("The answer is −3 N.", None),
+        ("The answer is 3/4 N.", None),
+        ("The answer is 2,500 N.", None),
+        ("The answer is about 3.", "3"),
+        ("The answer is not (C).", None),
+        ("The answer is not (C) but (B).", "3"),
+        ("The answer is not the 2, it is 3 N.", "3"),
+        ("The answer is (C), which is not small.", "-3"),
+        ("The answer is roughly -3 N.", "-3"),
+    ],
+)
+def test_a_part_of_a_number_and_what_is_denied_are_no_mention(output: str, extracted: str | None) -> None:
+    choices = ("2", "3", "red" if extracted is None else "-3")
+    assert final_option(question(*choices, gold="2"), output).extracted == extracted
+
+
 def test_the_papers_substring_test_has_the_papers_faults() -> None:
     assert paper_option(WATER, "So, The answer is warm water.").correct
     assert paper_option(WATER, "The answer is a glass of warm water").correct  # a longer, wrong option

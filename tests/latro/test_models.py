@@ -347,6 +347,24 @@ def test_without_a_connection_the_cached_snapshot_is_used(monkeypatch, tmp_path:
         load_policy(refused_id)
 
 
+def test_an_adapters_base_is_loaded_at_the_commit_it_was_trained_on(
+    llama: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    adapter = tmp_path / "adapter"
+    load_policy(ModelConfig(path=str(llama), lora=LoraSettings(r=2))).model.save_pretrained(adapter)
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path="nobody/toy", revision="c0ffee")
+    asked = []
+
+    def snapshot(hub_id: str, revision: str | None) -> Path:
+        asked.append((hub_id, revision))
+        return llama
+
+    monkeypatch.setattr("latro.models.hub_folder", snapshot)
+    source = load_policy(ModelConfig(path=str(adapter))).source
+    assert asked == [("nobody/toy", "c0ffee")]
+    assert (source.kind, source.name) == ("hub", "nobody/toy")
+
+
 def test_a_hub_that_refuses_is_explained_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 

@@ -1,9 +1,12 @@
-"""Which machine is fast in bfloat16, read off the processor's list of features."""
+"""Which machine is fast in bfloat16, read off the processor's list of features; and a model cast to another."""
 
 import pytest
 import torch
 
+from latro.models import ModelConfig, assemble, make_reference
 from latro.precision import bfloat16_is_fast
+from latro.sampling import LowPrecisionCopy
+from tests.latro.tiny_models import tiny_model, tiny_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -27,3 +30,19 @@ def test_a_processor_is_fast_in_bfloat16_if_it_lists_it(tmp_path, monkeypatch, l
 def test_a_machine_that_lists_nothing_is_taken_for_slow(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert not bfloat16_is_fast(tmp_path / "none")
+
+
+@pytest.mark.parametrize("copied", ["sampler", "reference"])
+def test_a_copy_in_bfloat16_keeps_its_rotary_frequencies(copied: str) -> None:
+    tokenizer = tiny_tokenizer("llama")
+    policy = tiny_model("llama", tokenizer, tie_word_embeddings=True)
+    if copied == "sampler":
+        cast = LowPrecisionCopy(policy, torch.bfloat16).model
+    else:
+        config = ModelConfig(path="memory", reference_dtype="bfloat16")
+        cast = make_reference(assemble(policy, tokenizer, config=config), config).model  # type: ignore[attr-defined]
+    assert {p.dtype for p in cast.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in policy.parameters()} == {torch.float32}
+    assert cast.lm_head.weight is cast.model.embed_tokens.weight
+    assert cast.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert torch.equal(cast.model.rotary_emb.inv_freq, policy.model.rotary_emb.inv_freq)

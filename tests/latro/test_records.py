@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latro.encoding import Rationale
-from latro.objective import ObjectiveConfig, Scores, objective
+from latro.objective import ObjectiveConfig, Reward, Scores, objective
 from latro.records import Sample, make_samples, spread, step_metrics
 from latro.types import Example
 
@@ -77,8 +77,8 @@ def test_metrics_of_a_step_under_trls_names():
     samples = [
         sample(reward=1.0, length=4),
         sample(reward=3.0, length=0, k=1, log_ratio=1.5, log_answer=-3.0, advantage=-0.75),
-        sample(reward=2.0, id="q2", length=8, finished=False, penalty=2.0, advantage=-0.25),
-        sample(reward=2.0, id="q2", length=4, k=1, advantage=0.75),
+        sample(reward=2.0, id="q2", length=8, finished=False, penalty=2.0, advantage=0.25),
+        sample(reward=2.0, id="q2", length=4, k=1, advantage=0.25),
     ]
     metrics = step_metrics(samples)
     expected = {
@@ -96,7 +96,7 @@ def test_metrics_of_a_step_under_trls_names():
         "latro/bound": -2.25,
         "latro/logp_rationale": -6.0,
         "latro/penalty": 0.5,
-        "latro/advantage_std": math.sqrt((0.25**2 + 0.75**2) * 2 / 3),
+        "latro/advantage_std": 0.5,
         "latro/advantage_max": 0.75,
         "latro/empty_rationales": 0.25,
     }
@@ -113,3 +113,22 @@ def test_a_step_in_which_no_rationale_ended_has_no_terminated_length():
 def test_the_spread_has_n_less_one_below_it():
     assert spread([1.0, 3.0]) == pytest.approx(math.sqrt(2))
     assert spread([5.0]) == spread([]) == 0.0
+
+
+def test_a_group_with_one_reward_for_all_teaches_if_its_advantages_differ():
+    """The multi-sample bound has one reward for all of a prompt's rationales."""
+    scores = Scores(
+        rationale_NK=torch.tensor([[-1.0, -2.0], [-3.0, -4.0]]),
+        reference_NK=torch.tensor([[-1.0, -2.0], [-3.0, -4.0]]),
+        answer_NKT=torch.tensor([[[-1.0], [-4.0]], [[-2.0], [-2.0]]]),
+        answer_mask_NKT=torch.ones(2, 2, 1, dtype=torch.bool),
+        before_answer_NK=torch.zeros(2, 2),
+        length_NK=torch.ones(2, 2, dtype=torch.long),
+        finished_NK=torch.ones(2, 2, dtype=torch.bool),
+    )
+    examples = [Example(id=id, question="", prompt="", answer="", gold="") for id in ("q1", "q2")]
+    rationales = [Rationale(ids=(1,), text="a", ending=(0,))] * 4
+    result = objective(scores, ObjectiveConfig(reward=Reward.MULTI_SAMPLE_BOUND))
+    metrics = step_metrics(make_samples(1, examples, rationales, scores, result))
+    assert metrics["reward_std"] == 0.0
+    assert metrics["frac_reward_zero_std"] == 0.5

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from latro.errors import InputError
-from latro.turns import read_turns
+from latro.turns import load_tokenizer, read_turns
 from tests.latro.tiny_models import tiny_tokenizer
 
 
@@ -25,6 +25,9 @@ def test_a_base_model_without_a_template_ends_with_its_end_of_text_token() -> No
 def test_a_template_comes_from_a_file_or_is_switched_off(tmp_path: Path) -> None:
     tokenizer = tiny_tokenizer("llama")
     assert read_turns(tokenizer, None, "none", None).chat is False
+    tokenizer.save_pretrained(tmp_path / "best")
+    saved = load_tokenizer(tmp_path / "best")
+    assert read_turns(saved, None, "auto", None).chat is False, "what was trained without is saved without"
     (tmp_path / "t.jinja").write_text("{% for m in messages %}{{ m.content }}<|end_of_text|>{% endfor %}")
     turns = read_turns(tokenizer, None, str(tmp_path / "t.jinja"), None)
     assert turns.end_of_answer_id == tokenizer.convert_tokens_to_ids("<|end_of_text|>")

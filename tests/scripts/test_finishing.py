@@ -1,13 +1,16 @@
 """What goes to the hub at the end of a run, and how a hub that takes nothing is said; the hub is a stand-in."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+from omegaconf import OmegaConf
 
 from latro.errors import InputError
-from scripts.finishing import check_push, gain_over_start, push
+from scripts.finishing import check_push, evaluated_last, gain_over_start, name_base, push, training_outcome
+from scripts.run import Run
 
 
 class Hub:
@@ -71,3 +74,48 @@ def test_gain_is_of_the_best_trained_step_over_the_start() -> None:
     rows = {0: {"eval/a": 0.5}, 2: {"eval/a": 0.75}, 4: {"eval/a": 0.25}}
     assert gain_over_start(rows, "eval/a") == 0.25
     assert gain_over_start({2: {"eval/a": 0.75}}, "eval/a") is None
+
+
+def test_gain_has_the_sign_of_better_and_is_that_of_the_weights_kept() -> None:
+    rows = {0: {"eval/a": 0.5}, 2: {"eval/a": 0.75}, 4: {"eval/a": 0.25}}
+    assert gain_over_start(rows, "eval/a", greater=False) == 0.25
+    assert gain_over_start(rows, "eval/a", step=4) == -0.25
+    assert gain_over_start(rows, "eval/a", step=2, greater=False) == -0.25
+    assert gain_over_start(rows, "eval/a", step=3) is None
+
+
+@pytest.mark.parametrize(
+    ("chooses", "kept", "best_step", "gain"), [(True, "best", 2, 0.25), (False, "last", 4, -0.25)]
+)
+def test_outcome_names_the_step_of_the_weights_that_are_kept(
+    chooses: bool, kept: str, best_step: int, gain: float, tmp_path: Path
+) -> None:
+    trainer = {"load_best_model_at_end": chooses, "metric_for_best_model": "a", "greater_is_better": True}
+    cfg = OmegaConf.create({"output_dir": str(tmp_path), "seed": 0, "trainer": trainer})
+    run = Run(cfg)
+    run.append("metrics", [{"step": s, "eval/a": a} for s, a in ((0, 0.5), (2, 0.75), (4, 0.25))])
+    state = SimpleNamespace(global_step=4, best_global_step=2)
+    outcome = training_outcome(cfg, run, SimpleNamespace(state=state))
+    assert (outcome["kept"], outcome["best_step"], outcome["gain_over_start"]) == (kept, best_step, gain)
+
+
+def test_weights_kept_unevaluated_are_noticed() -> None:
+    history = [{"step": 4, "eval_a": 0.5}, {"step": 5, "loss": 1.0}]
+    assert not evaluated_last(SimpleNamespace(state=SimpleNamespace(global_step=5, log_history=history)))
+    assert evaluated_last(SimpleNamespace(state=SimpleNamespace(global_step=4, log_history=history)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "revision"), [("hub", "owner/small", "c0ffee"), ("folder", "/cache/x", None)]
+)
+def test_saved_adapter_names_its_base_as_any_machine_finds_it(
+    kind: str, base: str, revision: str | None, tmp_path: Path
+) -> None:
+    place = tmp_path / "adapter_config.json"
+    model = {"kind": kind, "name": "owner/small", "identity": "c0ffee", "adapter": None}
+    name_base(tmp_path, model)  # a whole model has no such file
+    assert not place.exists()
+    place.write_text(json.dumps({"r": 2, "base_model_name_or_path": "/cache/x", "revision": None}))
+    name_base(tmp_path, model)
+    expected = {"r": 2, "base_model_name_or_path": base, "revision": revision}
+    assert json.loads(place.read_text()) == expected

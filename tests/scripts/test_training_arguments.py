@@ -63,3 +63,23 @@ def test_wrong_task_path_is_said_before_any_model_is_loaded(
                 config(script, f"experiment={experiment}", f"task.path={path}", f"output_dir={tmp_path}/run")
             )
     assert not (tmp_path / "run").exists()
+
+
+def test_several_gpus_without_a_launcher_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For transformers would wrap the model in DataParallel."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    seen = {"device": "cuda:0", "world_size": 1}
+    arguments.join_processes(SimpleNamespace(**seen, n_gpu=1))  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match=r"^2 GPUs .* `torchrun --nproc_per_node 2 .* CUDA_VISIBLE_DEVICES=0$"
+    ):
+        arguments.join_processes(SimpleNamespace(**seen, n_gpu=2))  # type: ignore[arg-type]
+
+
+def test_checkpoint_between_two_logged_steps_is_refused() -> None:
+    cut = config("train_latro", "trainer.logging_steps=3", "trainer.save_steps=10")
+    with pytest.raises(InputError, match=r"^trainer.save_steps=10 with trainer.logging_steps=3: "):
+        arguments.arguments(cut)
+    arguments.refuse_lost_logs({"logging_steps": 5, "save_steps": 10})
+    arguments.refuse_lost_logs({"logging_steps": 3, "save_steps": 10, "save_strategy": "no"})
+    arguments.refuse_lost_logs({"logging_steps": 0.1, "save_steps": 10})

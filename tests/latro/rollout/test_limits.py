@@ -62,6 +62,29 @@ def test_sharded_weights_go_to_the_plain_engine(how: str, monkeypatch: pytest.Mo
     )
 
 
+@pytest.mark.parametrize(
+    ("sharded", "processes", "synced"), [(True, 2, True), (True, 1, None), (False, 2, None)]
+)
+def test_processes_that_share_weights_decode_in_step(
+    sharded: bool, processes: int, synced: bool | None, monkeypatch: pytest.MonkeyPatch
+):
+    """FSDP's second version marks nothing that transformers looks at: unasked, `generate` would stop by itself."""
+    model, encoder = tiny_model("llama", TOKENIZER), small_world(0).encoder
+    told = []
+
+    def stop_at_once(ids_BT, **settings):
+        told.append(settings["synced_gpus"])
+        return ids_BT
+
+    monkeypatch.setattr(model, "generate", stop_at_once)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: processes)
+    if sharded:
+        monkeypatch.setattr("torch.distributed.tensor.DTensor", torch.nn.Parameter)
+    GenerateEngine(2).continuations(model, encoder, Request(prompts=[[1, 2]], seeds=[1], max_tokens=5))
+    assert told == [synced]
+
+
 def test_what_cannot_be_taken_is_decoded_by_generate_and_said_once(caplog, monkeypatch: pytest.MonkeyPatch):
     continuous.say_once.cache_clear()
     model, encoder = table_model(6, 1), small_world(0).encoder

@@ -1,0 +1,33 @@
+"""How a kept model was prompted, saved beside its weights, so that an evaluation that prompts it otherwise says so."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from latro.encoding import Encoder
+from scripts.folders import read_json
+from scripts.run import write_text
+
+NAME = "prompting.json"
+
+
+def prompting(encoder: Encoder) -> dict[str, Any]:
+    """What makes prompts and answers besides the task: the chat turns (or none), the system prompt, the separator."""
+    return {"chat": encoder.chat, "system_prompt": encoder.system_prompt, "separator": encoder.separator}
+
+
+def write_prompting(folder: Path, encoder: Encoder) -> None:
+    """Save how the model in `folder` was prompted."""
+    write_text(folder / NAME, json.dumps(prompting(encoder), indent=2, ensure_ascii=False) + "\n")
+
+
+def prompted_otherwise(folder: str | None, encoder: Encoder) -> str | None:
+    """One line on how the model in `folder` was prompted otherwise in training; None if it was not or is unknown."""
+    before = read_json(Path(folder).expanduser() / NAME) if folder else None
+    now = prompting(encoder)
+    unlike = [name for name in now if before is not None and before.get(name, now[name]) != now[name]]
+    if before is None or not unlike:
+        return None
+    told = "; ".join(f"{name} {before[name]!r}, now {now[name]!r}" for name in unlike)
+    knobs = "model.chat_template, model.system_prompt and separator"
+    return f"{folder} was trained with other prompts: {told}; see {knobs}"

@@ -1,0 +1,58 @@
+"""The sessions of a run: what each began with, kept in environment.json, and what must not change between them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latro.errors import InputError
+
+if TYPE_CHECKING:
+    from latro.models import ModelSource
+
+OTHERWISE = "choose another output_dir, or overwrite=true"
+
+
+def model_record(source: "ModelSource") -> dict[str, str | None]:
+    """Which weights were loaded: where from, and what identifies them (commit, SHA-256 or fingerprint)."""
+    return {
+        "kind": source.kind,
+        "name": source.name,
+        "identity": source.identity,
+        "adapter": source.adapter,
+    }
+
+
+def with_session(before: Mapping[str, Any] | None, present: Mapping[str, Any]) -> dict[str, Any]:
+    """environment.json with one session more: the first stands at its top, later ones under `taken_up`."""
+    if before is None:
+        return dict(present)
+    return {**before, "taken_up": [*before.get("taken_up", []), present]}
+
+
+def refuse_unlike(folder: Path, before: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Raise InputError if what is gone on with was made by other weights, or by another number of processes."""
+    last = (before.get("taken_up") or [before])[-1]
+    had, has = last.get("model"), present.get("model")
+    if had and has and identities(had) != identities(has):
+        raise InputError(
+            f"{folder} was begun with other weights ({said(had)}) than are loaded now ({said(has)}); make the first "
+            f"ones available again, {OTHERWISE}"
+        )
+    processes, now = last.get("world_size", 1), present["world_size"]
+    if processes != now:
+        raise InputError(
+            f"{folder} was begun by {processes} process(es), and {now} would go on with it, on other batches; start it "
+            f"with {processes}, {OTHERWISE}"
+        )
+
+
+def identities(model: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What tells the weights of two sessions apart, wherever they lie."""
+    return model.get("identity"), model.get("adapter")
+
+
+def said(model: Mapping[str, Any]) -> str:
+    """The weights in a few words; of a path its last part, for a card must not tell where this machine keeps things."""
+    name = model["name"] if model["kind"] in ("hub", "wheel") else Path(model["name"]).name
+    adapter = f", adapter {model['adapter'][:12]}" if model.get("adapter") else ""
+    return f"{model['kind']} {name}, {model['identity'][:12]}{adapter}"

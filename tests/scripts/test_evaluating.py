@@ -1,0 +1,75 @@
+"""An evaluation taken up again, and what it refuses; no model."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from latro.errors import InputError
+from latro.evaluation import EvaluationConfig, Item
+from latro.types import Example, Graded
+from scripts.evaluating import read_items, rewrite
+from scripts.training import fitting_rows
+
+
+def item(id: str, output: str) -> Item:
+    return Item(
+        id=id,
+        prompt="What is 1 + 1?",
+        gold="2",
+        output=output,
+        finished=True,
+        tokens=3,
+        greedy={"final_number": Graded(extracted="2", correct=True)},
+    )
+
+
+def test_items_are_read_back_whatever_line_ends_their_texts_hold(tmp_path: Path) -> None:
+    table = tmp_path / "items.jsonl"
+    items = {"a": item("a", "1\u2028+\u20291\x85is\x0c2\r\n"), "b": item("b", "2")}
+    rewrite(table, items)
+    with table.open("a") as file:
+        file.write(json.dumps({"id": "c"})[:-1])
+    assert read_items(table) == [items["a"], items["b"]]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"max_tokens": None}, "evaluation.max_tokens=null must be at least 1"),
+        ({"max_tokens": 0}, "evaluation.max_tokens=0 must be at least 1"),
+        ({"majority": -1}, "evaluation.majority=-1 must be at least 0"),
+        ({"temperature": 0}, "evaluation.temperature=0 must be a finite number above zero"),
+        ({"temperature": -1.0}, "evaluation.temperature=-1.0 must be a finite number above zero"),
+        ({"temperature": float("inf")}, "evaluation.temperature=inf must be a finite number above zero"),
+    ],
+)
+def test_settings_that_cannot_be_evaluated_with_are_refused(setting: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=f"^{words}"):
+        EvaluationConfig(**setting)
+
+
+def test_validation_rows_have_room_for_the_output_that_is_decoded_for_them() -> None:
+    """Prompt 4, answer 2, context 20: 14 more fit, so an output of 15 does not."""
+    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=20))
+    encoder: Any = SimpleNamespace(
+        prompt_ids=lambda prompt: [0] * (3 if prompt == "short" else 4), answer_ids=lambda _: [0] * 2
+    )
+    row = Example(id="a", question="", prompt="long", answer="", gold="")
+    short = Example(id="b", question="", prompt="short", answer="", gold="")
+    task: Any = SimpleNamespace(left_out=[])
+    examples, validation, left_out = fitting_rows(
+        OmegaConf.create({"on_long_prompt": "skip"}),
+        task,
+        ([row, short], [row, short]),
+        encoder,
+        model,
+        room=10,
+        evaluated=15,
+    )
+    assert examples == [row, short]
+    assert validation == [short]
+    assert [(found.id, "15 tokens" in found.reason) for found in left_out] == [("a", True)]
