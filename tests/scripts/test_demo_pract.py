@@ -33,7 +33,7 @@ def test_the_stage_replays_a_recorded_run_and_says_so(
     assert sum(line.startswith("    before: (none)") for line in lines) == 2
     assert lines[-5:-1] == [
         "  round 1: accepted",
-        "  test score, act: 0.802 [0.581, 1.023], n=10",
+        "  test score, act: 0.802 [0.581, 1.000], n=10",
         "  test score, learned: 0.902 [0.807, 0.996], n=10",
         "  learned - act: +0.100 [-0.126, +0.326], 1 won, 0 lost",
     ]
