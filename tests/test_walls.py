@@ -1,6 +1,7 @@
 """The plan of the house, checked by reading the imports of every file; nothing is run."""
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -213,3 +214,15 @@ def test_files_and_functions_stay_short() -> None:
     }
     assert long_files == {}
     assert long_functions == {}
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_only_what_belongs_there_is_committed_at_the_top() -> None:
+    listing = ["git", "ls-files", "--cached", "--", ":(top)"]
+    tracked = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    top = {line.split("/")[0] for line in tracked.splitlines()}
+    assert top == {
+        *{".ci", "conf", "docs", "latro", "pract", "scripts", "tests"},
+        *{".gitignore", ".pre-commit-config.yaml", "Makefile", "constraints.txt", "mkdocs.yml"},
+        *{"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "pyproject.toml"},
+    }
