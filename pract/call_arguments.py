@@ -12,6 +12,8 @@ from pract.types import ActionSpec
 
 MAX_ARGUMENTS = 4_000
 """Characters that the arguments of one call may have."""
+MAX_DEPTH = 32
+"""Levels of lists and objects that they may have; Python itself gives up at some hundred."""
 MAX_ENDS = 16
 """Closing brackets that are tried as the end of a Python dict or of keyword arguments."""
 
@@ -75,13 +77,24 @@ def read_object(text: str) -> dict[str, Any] | None:
     try:
         value, _ = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):
-        value = _python_dict(text[:MAX_ARGUMENTS])
-    return _plain(value)
+        return _plain(_python_dict(text[:MAX_ARGUMENTS]))
+    if not text.isascii() or "\\u" in text:  # there may be lone surrogates in it
+        return _plain(value)
+    return value if isinstance(value, dict) else None
 
 
-def length_of(arguments: Mapping[str, Any]) -> int:
-    """Characters of the arguments as JSON."""
-    return len(_ENCODE(arguments))
+def too_large(arguments: Mapping[str, Any]) -> str:
+    """`too long` or `nested too deep`, or an empty text."""
+    if _deeper(arguments, MAX_DEPTH):
+        return "nested too deep"
+    return "too long" if len(_ENCODE(arguments)) > MAX_ARGUMENTS else ""
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(item, levels - 1) for item in items)
 
 
 def encodable(text: str) -> str:

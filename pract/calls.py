@@ -10,7 +10,7 @@ from typing import Any
 from pract.budget import Ledger
 from pract.events import CHAT, EventLog
 from pract.llm.base import Chat, ChatError, ChatErrorKind
-from pract.records import from_json, to_json
+from pract.records import from_json
 from pract.types import ActionSpec, Message, Reply, ToolCall
 
 MAX_TEXT = 200_000
@@ -65,7 +65,7 @@ class RecordedChat:
         except ChatError as error:
             self._ledger.settle(error.cost)
             if not error.kind.fatal:
-                cost = {} if error.cost is None else {"cost": to_json(error.cost)}
+                cost = {} if error.cost is None else {"cost": error.cost}
                 said = {"error": error.kind.value, "message": error.message}
                 self._write(tag, {"prompt": prompt, **said, **cost})
             raise
@@ -74,7 +74,7 @@ class RecordedChat:
             raise
         reply = _storable(reply)
         self._ledger.settle(reply)
-        self._write(tag, {"prompt": prompt, "reply": to_json(reply)})
+        self._write(tag, {"prompt": prompt, "reply": reply})
         return reply
 
     def _write(self, tag: str, data: Mapping[str, Any]) -> None:
@@ -96,12 +96,24 @@ def digest(messages: Sequence[Message], choices: Sequence[str] | None = None) ->
 
 @lru_cache(maxsize=1)  # the agent asks, and then the chat on record
 def _digest(messages: tuple[Message, ...], choices: tuple[str, ...]) -> str:
-    turns = [
-        (m.role, m.content, m.tool_call_id, [(call.id, call.name, call.arguments) for call in m.tool_calls])
-        for m in messages
-    ]
-    packed = json.dumps([turns, choices], ensure_ascii=True)
-    return hashlib.sha256(packed.encode()).hexdigest()[:16]
+    """Of the JSON `[[turn, ...], choices]`."""
+    hashed = _begun(messages[0]).copy() if messages else hashlib.sha256(b"[[")
+    for message in messages[1:]:
+        hashed.update(f", {_packed(message)}".encode())
+    hashed.update(f"], {json.dumps(choices)}]".encode())
+    return hashed.hexdigest()[:16]
+
+
+@lru_cache(
+    maxsize=8
+)  # the system turn is the longest, and the same in all episodes under the same principles
+def _begun(first: Message) -> Any:
+    return hashlib.sha256(f"[[{_packed(first)}".encode())
+
+
+def _packed(m: Message) -> str:
+    calls = [(call.id, call.name, call.arguments) for call in m.tool_calls]
+    return json.dumps((m.role, m.content, m.tool_call_id, calls))
 
 
 def _outcome(logged: Mapping[str, Any]) -> Reply:

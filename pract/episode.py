@@ -85,7 +85,7 @@ async def _play(job: Job, seats: Seats, log: EventLog | None, then: Callable[[Ep
         if episode is None or episode.principles != _version(job.agent):
             episode = await play_episode(seat, job)
             if log is not None and not _to_be_retried(episode):
-                log.append(EPISODE, job.key, to_json(episode))
+                log.append(EPISODE, job.key, episode)
         return await then(episode)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from pract.budget import Spent
 from pract.errors import InputError
-from pract.records import from_json
+from pract.records import from_json, packed
 from pract.types import Reply, Status
 
 RUN = "run"
@@ -104,13 +104,12 @@ class EventLog:
         event = self._past.pop((kind, key), None)
         return None if event is None else event.data
 
-    def append(self, kind: str, key: str, data: Mapping[str, Any], *, at: float = 0.0) -> None:
-        """Write one event; after the return it survives the end of the process."""
+    def append(self, kind: str, key: str, data: Any, *, at: float = 0.0) -> None:
+        """Write one event; after the return it survives the end of the process. data: a record or JSON."""
         if self._file is None:
             return
         line = {"key": key, "kind": kind, "at": round(at, 3), "data": data}
-        text = json.dumps(line, ensure_ascii=False, allow_nan=False)
-        self._file.write(text.encode("utf-8", "replace") + b"\n")
+        self._file.write(packed(line) + b"\n")
         self._file.flush()
 
     def record(self, kind: str, key: str, data: Mapping[str, Any], *, at: float = 0.0) -> None:

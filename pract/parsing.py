@@ -15,10 +15,10 @@ from pract.call_arguments import (
     MAX_ARGUMENTS,
     encodable,
     given_arguments,
-    length_of,
     properties_of,
     read_arguments,
     read_object,
+    too_large,
 )
 from pract.prompts import call_form
 from pract.types import Action, ActionSpec, Reply
@@ -120,8 +120,9 @@ def _finish(
             else f"The arguments of {spec.name} could not be read. Write"
         )
         return ParseError(kind=INVALID_FORMAT, message=f"{wrong} {call_form(spec)} in JSON.")
-    if length_of(arguments) > MAX_ARGUMENTS:
-        return ParseError(kind=TOO_LONG, message=f"The arguments of {spec.name} are too long.")
+    wrong = too_large(arguments)
+    if wrong:
+        return ParseError(kind=TOO_LONG, message=f"The arguments of {spec.name} are {wrong}.")
     return Call(action=Action(name=spec.name, arguments=arguments), thought=thought[:MAX_ARGUMENTS])
 
 

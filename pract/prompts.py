@@ -17,6 +17,7 @@ DROPPED = "[observation left out to fit the context]"
 NO_REPLY = "[nothing]"
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+_QUOTE = json.encoder.encode_basestring
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -230,7 +231,11 @@ def call_form(spec: ActionSpec) -> str:
 
 def call_text(action: Action) -> str:
     """A call as the agent writes it: `search[{"query": "red shoes"}]`."""
-    return f"{action.name}[{_ENCODE(dict(action.arguments))}]"
+    pairs = (  # each turn writes all calls before it again, so the encoder is not set up for every text
+        f"{_QUOTE(name)}: {_QUOTE(value) if type(value) is str else _ENCODE(value)}"
+        for name, value in action.arguments.items()
+    )
+    return f"{action.name}[{{{', '.join(pairs)}}}]"
 
 
 def principles_text(principles: Principles) -> str:

@@ -4,7 +4,7 @@ Any key of the script can be swept, in Hydra's grammar: key=a,b,c, choice(...), 
 
     script=train_latro        or train_sft, evaluate_latro, optimize_pract, evaluate_pract
     jobs=1                    jobs at once
-    metric=eval/accuracy_greedy@best   or a list [a,b]; @last, @start, @lowest of a training; a name in results.json
+    metric=eval/accuracy_greedy@best   or @last, @start, @lowest, @mean of a training; a name in results.json; or [a,b]
     launcher=local            or slurm (extra: slurm), with slurm='{timeout_min: 120, gpus_per_node: 1}'
     launch=                   'accelerate launch --config_file FILE': before each job instead of python
     sweep_dir=                where it is kept; by default runs/sweeps/, by experiment and what is fixed

@@ -46,7 +46,7 @@ class SweepConfig:
     sweep_dir: str | None = None
     """Where the sweep is kept; null: `runs/sweeps/`, by script, experiment and what is fixed."""
     metric: Any = None
-    """One or a list: a name in results.json, or eval/NAME@best, @last, @start, @lowest of a training."""
+    """One or a list: a name in results.json, or eval/NAME@best, @last, @start, @lowest, @mean of a training."""
     sampler: str = "grid"
     """`grid`, or `optuna` (extra: optuna), which needs a metric."""
     trials: int = 20

@@ -19,7 +19,7 @@ from scripts import paired, stats
 from scripts.masking import masked_command
 from scripts.sweep_plan import Job
 
-AT = ("best", "last", "start", "lowest")
+AT = ("best", "last", "start", "lowest", "mean")
 Setting = tuple[tuple[str, str], ...]
 
 
@@ -95,8 +95,9 @@ def measured(outcome: Mapping[str, Any], metric: str) -> float:
         known = ", ".join(sorted({name for row in rows.values() for name in row})) or "none: no training"
         raise InputError(f"metric={metric}: no such metric; there are {known}")
     steps = list(having)
-    if at == "lowest":
-        return min(value for step, value in having.items() if step > 0 or len(having) == 1)
+    later = [value for step, value in having.items() if step > 0 or len(having) == 1]
+    if at in ("lowest", "mean"):
+        return float(min(later) if at == "lowest" else fmean(later))
     chosen = {"start": steps[0], "last": steps[-1]}.get(at, outcome["training"]["best_step"])
     return float(having.get(chosen, having[steps[-1]]))
 

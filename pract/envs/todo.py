@@ -227,12 +227,14 @@ def _published_task(row: Mapping[str, Any]) -> Task:
 def _changes(world: TodoList, expected: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
     """Calls that turn the list into the expected one (order and new entries apart: no action makes them)."""
     calls: list[tuple[str, dict[str, str]]] = []
+    projects = {project["name"]: project for project in reversed(expected["projects"])}
+    tasks = {task["content"]: task for task in reversed(expected["tasks"])}  # of two alike the first
     for key, project in world.projects.items():
-        wanted = next((p for p in expected["projects"] if p["name"] == project["name"]), project)
+        wanted = projects.get(project["name"], project)
         if wanted["is_favorite"] != project["is_favorite"]:
             calls.append(("update_project", {"project_id": key, "is_favorite": str(wanted["is_favorite"])}))
     for key, task in world.tasks.items():
-        kept = next((t for t in expected["tasks"] if t["content"] == task["content"]), None)
+        kept = tasks.get(task["content"])
         if kept is None:
             completes = task["content"] in expected.get("completed", ())
             calls.append(("complete_task" if completes else "delete_task", {"task_id": key}))

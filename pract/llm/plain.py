@@ -9,13 +9,14 @@ not to notice.
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 import httptools
+
+from pract.records import packed
 
 _HEAD_LIMIT = 65536
 _IN_PATHS = "/%:?=&~+!$,;'()*[]"
@@ -61,7 +62,7 @@ class PlainSender:
         path: below the base address, or a whole address. body: sent as JSON; None sends none.
         """
         address, head = self._heads.get((method, path)) or self._head(method, path)
-        content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        content = b"" if body is None else packed(body)
         packet = b"%sContent-Length: %d\r\n\r\n%s" % (head, len(content), content)
         connection = self._reusable(address)
         if connection is not None:

@@ -9,7 +9,7 @@ from pract.budget import Budget, BudgetExhausted
 from pract.calls import digest
 from pract.events import canonical, read_events
 from pract.llm.base import ChatError, ChatErrorKind
-from pract.types import Reply
+from pract.types import Message, Reply, ToolCall
 from tests.pract.calling import ASK, close_logs, recorded, say  # noqa: F401 - a fixture
 
 
@@ -89,3 +89,17 @@ def test_a_reply_with_a_lone_surrogate_can_be_logged(tmp_path: Path) -> None:
 def test_digests_tell_prompts_and_choices_apart() -> None:
     assert digest(ASK) == digest(list(ASK))
     assert len({digest(ASK), digest(ASK, ["a"]), digest([*ASK, *ASK])}) == 3
+
+
+def test_a_digest_is_the_same_in_every_version() -> None:
+    """Logs and recordings find their calls by it."""
+    call = ToolCall(id="call_0", name="search", arguments='{"q": "x"}')
+    turns = [
+        Message(role="system", content="Act. é"),
+        Message(role="assistant", content="", tool_calls=(call,)),
+        Message(role="tool", content="seen", tool_call_id="call_0"),
+    ]
+    assert digest(turns) == "773f5cefb3670c98"
+    assert digest(turns, ["a", "b"]) == "2f392d0d54a361c3"
+    assert digest(turns[:1]) == "214dc227ef3850dd"
+    assert digest([]) == "a683096011db3975"

@@ -1,5 +1,6 @@
 """The prompts of the three roles against golden files; no model."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,9 @@ def test_a_wording_with_a_wrong_placeholder_is_refused_when_set() -> None:
 def test_braces_in_values_stay_as_they_are() -> None:
     assert fill("{a} {b}", a='{"b": 1}', b="{a}") == '{"b": 1} {a}'
     assert call_text(Action(name="take", arguments={"key": 'ré"d'})) == 'take[{"key": "ré\\"d"}]'
+    assert call_text(Action(name="look")) == "look[{}]"
+    mixed = {"a\n": [1, {"b": None}], "c": 2.5, "d": True, "e": "\u2028\x00/"}
+    assert call_text(Action(name="take", arguments=mixed)) == f"take[{json.dumps(mixed, ensure_ascii=False)}]"
 
 
 def test_notes_are_shown_to_the_agent() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pract.records import from_json, to_json
+from pract.records import from_json, packed, to_json
 from pract.types import Message, Observation, Principles, Reply, Status, StepResult, Task, ToolCall
 
 VALUES = [
@@ -25,10 +25,26 @@ def test_a_record_survives_json(value: object) -> None:
     assert from_json(type(value), json.loads(json.dumps(to_json(value)))) == value
 
 
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_packed_is_the_same_json(value: object) -> None:
+    assert json.loads(packed({"data": value})) == {"data": to_json(value)}
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, {1: "a"}, object(), {"a": {1, 2}}, b"x"])
 def test_what_json_cannot_hold_is_refused(value: object) -> None:
     with pytest.raises(TypeError):
         to_json(value)
+
+
+def test_what_the_quick_encoder_cannot_pack_is_packed_all_the_same() -> None:
+    assert packed({"n": 10**30, "status": Status.BUDGET}) == b'{"n": %d, "status": "budget"}' % 10**30
+    assert packed(["a\ud800b", "é"]) == '["a?b", "é"]'.encode()
+    deep: list[object] = []
+    for _ in range(300):
+        deep = [deep]
+    assert packed(deep) == b"[" * 301 + b"]" * 301
+    with pytest.raises(TypeError, match="does not survive JSON"):
+        packed({"a": {1, 2}})
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,7 @@ def test_metrics_are_found_by_name_and_by_step() -> None:
     }
     found = [measured(outcome, f"eval/a{at}") for at in ("", "@best", "@last", "@start", "@lowest")]
     assert found == [0.9, 0.9, 0.6, 0.1, 0.4]
+    assert measured(outcome, "eval/a@mean") == pytest.approx((0.9 + 0.4 + 0.6) / 3, abs=1e-15)
     assert measured(outcome, "accuracy_greedy") == 0.9
     for metric, words in (
         ("bleu", "there are accuracy_greedy,exact"),

@@ -89,7 +89,8 @@ class FunctionTools:
         self._splits = splits
         self._actions = tuple(actions)
         self._readers = {spec.name: ArgumentReader(spec) for spec in self._actions}
-        self._signatures: dict[str, inspect.Signature] = {}
+        self._fitting: set[tuple[str, tuple[str, ...]]] = set()
+        """Functions and names of arguments that fit them: to find out takes long."""
         self._start, self._verdict = start, verdict
         self._first_text, self._hints = first_text, hints
         self._content, self._lenient = content, lenient
@@ -172,21 +173,26 @@ class FunctionTools:
         if problem and not self._lenient:
             return f"{action.name} was not carried out: {problem}.", True
         function = getattr(self._world, action.name)
-        try:
-            # A published schema may forget which arguments are required; the function knows.
-            self._signature(action.name, function).bind(**arguments)
-        except TypeError as error:
-            return f"{action.name} was not carried out: {error}.", True
+        # A published schema may forget which arguments are required; the function knows.
+        problem = self._misfit(action.name, tuple(arguments))
+        if problem:
+            return f"{action.name} was not carried out: {problem}.", True
         try:
             answer = function(**arguments)
         except Refused as refusal:
             return str(refusal), True
         return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False), False
 
-    def _signature(self, name: str, function: Callable[..., Any]) -> inspect.Signature:
-        if name not in self._signatures:
-            self._signatures[name] = inspect.signature(function)
-        return self._signatures[name]
+    def _misfit(self, name: str, given: tuple[str, ...]) -> str:
+        """What is wrong with giving these arguments to the function, by their names; empty if nothing is."""
+        if (name, given) in self._fitting:
+            return ""
+        try:
+            inspect.signature(getattr(self._world, name)).bind(**dict.fromkeys(given))
+        except TypeError as error:
+            return str(error)
+        self._fitting.add((name, given))
+        return ""
 
 
 def action_of(function: Callable[..., Any]) -> ActionSpec:
