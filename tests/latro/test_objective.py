@@ -1,10 +1,15 @@
 """The equations on numbers worked out by hand. Without these, a sign or a mean could be wrong and still train."""
 
 import math
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
+from latro import objective as equations
 from latro.errors import InputError
 from latro.objective import (
     AnswerMask,
@@ -94,6 +99,26 @@ def test_the_bound_without_each_leaves_exactly_that_one_out():
 )
 def test_each_reward_on_the_same_answers(reward: Reward, expected: list):
     close(answer_reward(scores(), ObjectiveConfig(reward=reward)), expected)
+
+
+def test_the_reward_that_the_page_on_rewards_adds_works_once_it_is_added(monkeypatch: pytest.MonkeyPatch):
+    page = (Path(__file__).parents[2] / "docs/add-reward.md").read_text(encoding="utf-8")
+    [case] = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    member, last = (
+        '    MULTI_SAMPLE_BOUND = "multi',
+        "        case Reward.MULTI_SAMPLE_BOUND:\n            K =",
+    )
+    source = Path(equations.__file__).read_text(encoding="utf-8")
+    assert source.count(member) == source.count(last) == 1
+    source = source.replace(member, f'    WORST_TOKEN = "worst_token"\n{member}')
+    source = source.replace(last, "".join(f"        {line}\n" for line in case.splitlines()) + last)
+    added = ModuleType("added_reward")
+    monkeypatch.setitem(sys.modules, added.__name__, added)  # where dataclasses look for their annotations
+    exec(compile(source, added.__name__, "exec"), added.__dict__)
+    config = added.ObjectiveConfig(reward="worst_token", answer_weight=1.0)
+    hidden = torch.tensor([[[True, True], [True, True], [True, False]]])
+    close(added.answer_reward(scores(answer_mask_NKT=hidden), config), [[0.25, 0.25, 0.5]])
+    assert added.objective(scores(), config).advantage_NK.shape == (1, 3)
 
 
 def test_a_mean_token_probability_without_its_baseline_is_a_mistake_of_the_caller():
