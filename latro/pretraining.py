@@ -4,8 +4,9 @@ Everything is saved as an ordinary Hugging Face folder, so whatever runs on it r
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -65,15 +66,20 @@ def tiny_llama(shape: TinyLlamaShape, tokenizer: PreTrainedTokenizerFast, seed: 
         return LlamaForCausalLM(config)
 
 
-def encode_batch(texts: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFast) -> dict[str, torch.Tensor]:
+def encode_batch(
+    texts: list[tuple[str, str]],
+    tokenizer: PreTrainedTokenizerFast,
+    encode: Callable[[str], list[int]] | None = None,
+) -> dict[str, torch.Tensor]:
     """Right-padded `input_ids`, `attention_mask` and `labels`, each (B, T), of (prompt, continuation) pairs.
 
-    Only the continuation and the `<eos>` after it carry labels.
+    Only the continuation and the `<eos>` after it carry labels. encode: by default the tokenizer's.
     """
+    encode = encode or _encoder(tokenizer)
     rows, labels = [], []
     for prompt, continuation in texts:
-        prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
-        target_ids = [*tokenizer.encode(continuation, add_special_tokens=False), tokenizer.eos_token_id]
+        prompt_ids = encode(prompt)
+        target_ids = [*encode(continuation), tokenizer.eos_token_id]
         rows.append(torch.tensor(prompt_ids + target_ids))
         labels.append(torch.tensor([IGNORED] * len(prompt_ids) + target_ids))
     return {
@@ -81,6 +87,14 @@ def encode_batch(texts: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFas
         "attention_mask": pad_sequence([torch.ones_like(row) for row in rows], batch_first=True),
         "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
     }
+
+
+def _encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], list[int]]:
+    def encode(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    return encode
 
 
 def fit(
@@ -107,6 +121,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
     model.train()
     losses = []
+    encode = cache(_encoder(tokenizer))  # the same few thousand texts come again and again
     watched = sys.stderr.isatty()
     bar = tqdm(
         batches,
@@ -117,7 +132,7 @@ def fit(
         mininterval=0.5 if watched else 15,
     )
     for texts in bar:
-        loss = model(**encode_batch(texts, tokenizer)).loss
+        loss = model(**encode_batch(texts, tokenizer, encode)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
