@@ -4,7 +4,7 @@ Legend: N prompts, K rationales per prompt, B = N·K rows, T tokens of the longe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -93,6 +93,8 @@ class Rationale:
 
     Nothing if the rationale was cut off at the length limit.
     """
+    logprobs: tuple[float, ...] = field(default=(), compare=False)
+    """Log-probability of each token of `ids` and then of `ending` as it was drawn, nats; none of a given text."""
 
     @property
     def finished(self) -> bool:

@@ -127,7 +127,8 @@ def gather(tables: Tables, prompt_N: Tensor, index_NK: Tensor) -> tuple[Scores, 
         for name in ("reference_NK", "length_NK", "finished_NK", "answer_mask_NKT")
     }
     plain_NT = None if scores.plain_answer_NT is None else scores.plain_answer_NT[prompt_N]
-    return Scores(**feature_fields(leaf_NKF), **fixed, plain_answer_NT=plain_NT), leaf_NKF
+    drawn_NK = None if scores.drawn_NK is None else scores.drawn_NK[n, index_NK]
+    return Scores(**feature_fields(leaf_NKF), **fixed, plain_answer_NT=plain_NT, drawn_NK=drawn_NK), leaf_NKF
 
 
 def loss_coefficients(
@@ -153,12 +154,14 @@ def loss_coefficients(
 def expected_gradient(tables: Tables, config: ObjectiveConfig, K: int, loss: Loss = training_loss) -> Tensor:
     """[D] the estimator's expectation, by enumerating all M^K groups of every prompt: no sampling at all.
 
-    Not for penalties that couple the prompts of a batch.
+    Groups are as likely as the policy makes them, or as `drawn_NK` says where the tables have it. Not for penalties
+    that couple the prompts of a batch.
     """
     M, P = tables.scores.rationale_NK.shape[1], len(tables.prompts)
     tuples_GK = torch.cartesian_prod(*[torch.arange(M)] * K).view(-1, K)
     total_C = torch.zeros(tables.jacobian_CD.shape[0], dtype=tables.jacobian_CD.dtype)
     log_PM = torch.stack([prompt.log_probability_M.detach() for prompt in tables.prompts])
+    log_PM = log_PM if tables.scores.drawn_NK is None else tables.scores.drawn_NK
     for index_GK in tuples_GK.split(50_000):
         probability_PG = log_PM[:, index_GK].sum(-1).exp()
         coefficients = loss_coefficients(tables, index_GK[:, None].expand(-1, P, K), config, loss)

@@ -156,9 +156,10 @@ def decode(
     request = Request(
         prompts=prompts, seeds=seeds, max_tokens=config.max_tokens, temperature=config.temperature
     )
-    return make_engine(config.engine, config.batch_rows).continuations(
+    found = make_engine(config.engine, config.batch_rows).continuations(
         model, encoder, request, lambda done: progress(what, done, len(prompts))
     )
+    return [continuation.tokens for continuation in found]
 
 
 def vote(

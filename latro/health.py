@@ -96,6 +96,17 @@ def runaway_kl(window: Window) -> str | None:
     return f"the KL divergence to the start is {kl:.0f} nats: raise objective.kl_weight or lower trainer.learning_rate"
 
 
+def off_policy(window: Window) -> str | None:
+    """What draws the rationales is not what learns from them."""
+    kl = mean(window, "latro/sampler_kl")
+    if kl is None or kl < 0.1:
+        return None
+    return (
+        f"rationales are drawn {kl:.2f} nats away from the policy that learns from them: set "
+        "objective.importance_cap=2, or sampling.dtype=null"
+    )
+
+
 STEP_CHECKS: tuple[Callable[[Window], str | None], ...] = (
     zero_variance,
     not_finishing,
@@ -103,6 +114,7 @@ STEP_CHECKS: tuple[Callable[[Window], str | None], ...] = (
     gradient_spikes,
     weights_still,
     runaway_kl,
+    off_policy,
 )
 
 

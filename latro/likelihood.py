@@ -7,7 +7,7 @@ their log-probabilities without ever holding a whole matrix of logits (`latro.fu
 Legend: N prompts, K rationales per prompt, B = N·K rows, T tokens, A scored tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
-from latro.encoding import RationaleBatch
+from latro.encoding import Rationale, RationaleBatch
 from latro.scored_tokens import ScoredTokens, ScoringConfig, token_logprob
 from latro.shared_prompt import logprob_behind_shared_prompt
 
@@ -80,6 +80,15 @@ def answer_likelihood(
     tokens = wanted(batch, batch.answer_mask_BT, 1.0, score_stop=False)
     logprob_A = token_logprob(model, batch.ids_BT, tokens, scoring, use_cache=False)
     return put(logprob_A, batch.answer_mask_BT).sum(-1)
+
+
+def drawn_logprob(rationales: Sequence[Rationale], batch: RationaleBatch, score_stop: bool) -> Tensor | None:
+    """[B] log μ(z|x), nats: the tokens of `Likelihood.rationale_B` as they were drawn; None for given rationales."""
+    if not all(rationale.logprobs for rationale in rationales):
+        return None
+    scored = (batch.ending_BE >= 0).sum(-1).tolist() if score_stop else [0] * len(rationales)
+    sums = [sum(r.logprobs[: len(r.ids) + e]) for r, e in zip(rationales, scored, strict=True)]
+    return torch.tensor(sums, device=batch.ids_BT.device)
 
 
 def scored_tokens(batch: RationaleBatch) -> Tensor:

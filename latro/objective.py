@@ -91,6 +91,9 @@ class ObjectiveConfig:
     """What `epochs` counts: passes over `prompts`, or over `samples` (an epoch is then 1/K of a pass)."""
     shuffle_rewards: bool = False
     """A control that must not learn: advantages are permuted among a prompt's K rationales."""
+    importance_cap: float | None = None
+    """Weigh each rationale by π(z|x) / μ(z|x), at most this, where another model μ draws than learns, such as a copy in
+    another precision: without a cap that bites the gradient is unbiased again. None takes all for on-policy."""
 
     def __post_init__(self) -> None:
         """Fill what is None from the preset; refuse what makes no sense."""
@@ -119,6 +122,18 @@ class ObjectiveConfig:
             raise InputError(
                 f"objective.penalty=batch_mean has no meaning for reward={self.reward}; use constant"
             )
+        cap = self.importance_cap
+        if cap is None:
+            return
+        if isinstance(cap, bool) or not isinstance(cap, int | float) or not cap >= 1:
+            raise InputError(
+                f"objective.importance_cap={cap!r} must be 1 or more (2 is usual), or null for no weights"
+            )
+        if not separable:
+            raise InputError(
+                f"objective.importance_cap={cap:g} has no meaning for reward={self.reward}, which compares a prompt's "
+                "rationales with each other; set it to null"
+            )
 
     @property
     def needs_plain_answer(self) -> bool:
@@ -145,6 +160,8 @@ class Scores:
     """True where the rationale ended by itself, False where it was cut off at the limit."""
     plain_answer_NT: Tensor | None = None
     """log π(y_t|x,y_<t): the answer with no rationale, without gradient."""
+    drawn_NK: Tensor | None = None
+    """log μ(z|x), the same tokens under the model that drew them, as it drew them; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +271,19 @@ def advantage(answer_reward_NK: Tensor, rest_NK: Tensor, scores: Scores, config:
             return leave_one_out(answer_reward_NK + rest_NK)
 
 
+def importance(scores: Scores, config: ObjectiveConfig) -> Tensor:
+    """[N, K] truncated importance weights min(c, π(z|x) / μ(z|x)), without gradient; ones where none are asked for.
+
+    Weighing both terms of the loss turns an expectation over μ into one over π. A baseline needs no weight: it does
+    not depend on its own z. Truncated importance sampling, Ionides (2008); for language models Yao et al. (2025).
+    """
+    if config.importance_cap is None:
+        return torch.ones_like(scores.rationale_NK.detach())
+    if scores.drawn_NK is None:
+        raise ValueError("importance_cap needs the log-probabilities with which the rationales were drawn")
+    return (scores.rationale_NK.detach() - scores.drawn_NK).exp().clamp(max=config.importance_cap)
+
+
 def objective(
     scores: Scores,
     config: ObjectiveConfig,
@@ -283,7 +313,8 @@ def objective(
         ):  # its advantages do not add up to zero, and the rest would teach
             advantage_NK = advantage_NK - advantage_NK.mean(-1, keepdim=True)
         advantage_NK = advantage_NK.gather(-1, order_NK)
-    loss_NK = -advantage_NK * scores.rationale_NK - (config.answer_weight or 0.0) * graded_answer_NK
+    gain_NK = advantage_NK * scores.rationale_NK + (config.answer_weight or 0.0) * graded_answer_NK
+    loss_NK = -importance(scores, config) * gain_NK
     return Objective(
         loss_NK=loss_NK,
         answer_reward_NK=answer_reward_NK,

@@ -31,6 +31,8 @@ class Sample:
     log_ratio: float
     """log π(z|x) - log π0(z|x): an unbiased one-sample estimate of the KL divergence to the start."""
     log_rationale: float
+    log_drawn: float | None
+    """log μ(z|x), as the sampler drew it; null where that is not known."""
     penalty: float
     reward: float
     advantage: float
@@ -60,7 +62,9 @@ def make_samples(
         "advantage": result.advantage_NK,
         "loss": result.loss_NK.detach(),
     }
-    rows = {name: values.flatten().tolist() for name, values in columns.items()}
+    rows: dict[str, list[Any]] = {name: values.flatten().tolist() for name, values in columns.items()}
+    drawn = scores.drawn_NK
+    rows["log_drawn"] = [None] * len(rationales) if drawn is None else drawn.flatten().tolist()
     return [
         Sample(
             step=step,
@@ -90,6 +94,8 @@ def step_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     lessons = [spread([sample.advantage for sample in group]) for group in groups.values()]
     lengths = [sample.length for sample in samples]
     ended = [sample.length for sample in samples if sample.finished]
+    gaps = [sample.log_drawn - sample.log_rationale for sample in samples if sample.log_drawn is not None]
+    sampler = {"latro/sampler_kl": fmean(gaps), "latro/sampler_gap": max(map(abs, gaps))} if gaps else {}
     return {
         "reward": fmean(sample.reward for sample in samples),
         "reward_std": fmean(spreads),
@@ -108,6 +114,7 @@ def step_metrics(samples: Sequence[Sample]) -> dict[str, float]:
         "latro/advantage_std": spread([sample.advantage for sample in samples]),
         "latro/advantage_max": max(abs(sample.advantage) for sample in samples),
         "latro/empty_rationales": fmean(sample.length == 0 for sample in samples),
+        **sampler,
     }
 
 

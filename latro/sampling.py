@@ -40,7 +40,8 @@ class SamplingConfig:
     dtype: str | None = None
     """`bfloat16` samples and evaluates with a copy of the policy in that precision, renewed every step: faster where
     the machine multiplies it in hardware (`latro.precision`), several times slower elsewhere, and off-policy by
-    rounding. Null samples with the policy itself."""
+    rounding: `latro/sampler_kl` tells how far, `objective.importance_cap` weighs by it. Null samples with the policy
+    itself."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
@@ -78,7 +79,9 @@ def row_seed(*parts: object) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def cut(encoder: Encoder, tokens: Sequence[int], markers: Sequence[str]) -> Rationale:
+def cut(
+    encoder: Encoder, tokens: Sequence[int], markers: Sequence[str], logprobs: Sequence[float] = ()
+) -> Rationale:
     """The rationale in a continuation: what stands before the stop token or the first answer marker.
 
     The cut is found in text and moved back to a token border, then over white space, so that the answer line
@@ -93,7 +96,12 @@ def cut(encoder: Encoder, tokens: Sequence[int], markers: Sequence[str]) -> Rati
     if len(ids) < len(generated):
         while ids and encoder.text(ids[-1:]).isspace():
             ids.pop()
-    return Rationale(ids=tuple(ids), text=encoder.text(ids), ending=generated[len(ids) :])
+    return Rationale(
+        ids=tuple(ids),
+        text=encoder.text(ids),
+        ending=generated[len(ids) :],
+        logprobs=tuple(logprobs[: len(generated)]),
+    )
 
 
 def sample_rationales(
@@ -123,4 +131,4 @@ def sample_rationales(
             temperature=config.temperature,
         ),
     )
-    return [cut(encoder, output, markers) for output in outputs]
+    return [cut(encoder, output.tokens, markers, output.logprobs) for output in outputs]

@@ -17,7 +17,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from latro.encoding import NO_RATIONALE, Encoder, Rationale, RationaleBatch, join
 from latro.errors import InputError
-from latro.likelihood import DEFAULT, Likelihood, likelihood
+from latro.likelihood import DEFAULT, Likelihood, drawn_logprob, likelihood
 from latro.objective import ObjectiveConfig, Penalty, Scores, answer_reward, objective
 from latro.records import Sample, make_samples, step_metrics
 from latro.sampling import LowPrecisionCopy, SamplingConfig, row_seed, sample_rationales
@@ -198,7 +198,12 @@ class LatroTrainer(Trainer):
         with torch.no_grad(), self.reference.scoring(model) as frozen:
             reference = self.likelihood(frozen, batch.without_answers())
         scores = self.policy_scores(model, batch, examples, rationales)
-        return replace(scores, reference_NK=reference.rationale_B.view_as(scores.rationale_NK))
+        drawn_B = drawn_logprob(rationales, batch, bool(self.objective_config.score_stop))
+        return replace(
+            scores,
+            reference_NK=reference.rationale_B.view_as(scores.rationale_NK),
+            drawn_NK=None if drawn_B is None else drawn_B.view_as(scores.rationale_NK),
+        )
 
     def policy_scores(
         self, model: Any, batch: RationaleBatch, examples: Sequence[Example], rationales: Sequence[Rationale]

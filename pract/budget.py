@@ -50,13 +50,13 @@ class Spent:
         """With one more call; None is a call that failed and is not known to have cost anything."""
         if reply is None:
             return replace(self, calls=self.calls + 1)
-        return replace(
-            self,
+        return Spent(
             calls=self.calls + 1,
             prompt_tokens=self.prompt_tokens + reply.prompt_tokens,
             completion_tokens=self.completion_tokens + reply.completion_tokens,
             cached_tokens=self.cached_tokens + reply.cached_tokens,
             usd=self.usd + reply.usd,
+            seconds=self.seconds,
         )
 
 

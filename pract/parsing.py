@@ -78,12 +78,17 @@ def parse_reply(reply: Reply, actions: Sequence[ActionSpec]) -> Call | ParseErro
             return _unknown(first.name, actions)
         arguments = read_arguments(spec, first.arguments.strip() or "{}", cut=cut)
         return _finish(spec, arguments, reply.text.strip(), cut)
-    return parse_text(reply.text, actions, cut=cut)
+    return _parsed(reply.text, actions, known, cut)
 
 
 def parse_text(text: str, actions: Sequence[ActionSpec], *, cut: bool = False) -> Call | ParseError:
     """The first call in a text; cut: whether it was cut off at its longest."""
-    known = {spec.name.lower(): spec for spec in actions}
+    return _parsed(text, actions, {spec.name.lower(): spec for spec in actions}, cut)
+
+
+def _parsed(
+    text: str, actions: Sequence[ActionSpec], known: Mapping[str, ActionSpec], cut: bool
+) -> Call | ParseError:
     text = encodable(text[:MAX_REPLY])
     lines = text.splitlines()
     unknown, alone = "", 0

@@ -1,7 +1,7 @@
 """What an engine is asked, and what it answers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from latro.encoding import Encoder
@@ -39,13 +39,24 @@ class Request:
         return max(len(prompt) for prompt in self.prompts) + self.max_tokens
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """What follows one prompt."""
+
+    tokens: tuple[int, ...]
+    """Up to and including what ended it."""
+    logprobs: tuple[float, ...] = field(default=(), compare=False)
+    """Log-probability of each token as it was drawn, nats; none where decoding was greedy. Not compared: the rounding
+    of logits depends on the rows beside."""
+
+
 class Rollout(Protocol):
     """An engine that continues prompts."""
 
     def continuations(
         self, model: Any, encoder: Encoder, request: Request, done: Done = ignore
-    ) -> list[tuple[int, ...]]:
-        """[B] the continuation of each prompt, in order, up to and including what ended it.
+    ) -> list[Continuation]:
+        """[B] the continuation of each prompt, in order.
 
         The model's mode is left as it was. Raises `InputError` where the model's scores are not finite.
         """

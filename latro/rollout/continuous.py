@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from latro.encoding import Encoder, pad_right
-from latro.rollout.base import Done, Request, ignore
+from latro.rollout.base import Continuation, Done, Request, ignore
 from latro.rollout.drawing import draw, uniforms
 from latro.rollout.ending import Ending
 from latro.rollout.limits import find_obstacle, rows_that_fit
@@ -41,6 +41,8 @@ class Row:
     """Columns it has in the cache: its prompt, and all its tokens but the last."""
     tokens: list[int] = field(default_factory=list)
     """Its continuation so far."""
+    logprobs: list[float] = field(default_factory=list)
+    """Of its tokens, as they were drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ class ContinuousEngine:
     @torch.no_grad()
     def continuations(
         self, model: Any, encoder: Encoder, request: Request, done: Done = ignore
-    ) -> list[tuple[int, ...]]:
+    ) -> list[Continuation]:
         """See `Rollout`."""
         obstacle = find_obstacle(model, request.longest)
         if obstacle:
@@ -93,24 +95,24 @@ class Batch:
         R = min(rows, len(request.prompts))
         self.slots = Slots(R)
         self.flying: list[Row] = []
-        self.finished: dict[int, tuple[int, ...]] = {}
+        self.finished: dict[int, Continuation] = {}
         self.waiting = prefill_all(model, encoder, request)
         self.next: Prefilled | None = None
         self.uniform_RL = torch.zeros(R, request.max_tokens, dtype=torch.float64)
 
-    def run(self) -> list[tuple[int, ...]]:
+    def run(self) -> list[Continuation]:
         """Decode until nobody waits and nobody flies."""
         self.admit(list(range(self.slots.rows)))
         while self.flying:
-            tokens = self.step()
-            ended = [slot for slot, token in enumerate(tokens) if self.extend(self.flying[slot], token)]
+            drawn = self.step()
+            ended = [slot for slot, token in enumerate(drawn) if self.extend(self.flying[slot], *token)]
             if ended:
                 self.admit(ended)
                 self.done(len(self.finished))
         return [self.finished[row] for row in range(len(self.request.prompts))]
 
-    def step(self) -> list[int]:
-        """One forward of all rows in flight; the token that each draws."""
+    def step(self) -> list[tuple[int, float | None]]:
+        """One forward of all rows in flight; see `drawn`."""
         rows, device = self.flying, self.model.device
         length_R = torch.tensor([row.length for row in rows], device=device)
         columns = max(row.length for row in rows) + 1
@@ -129,19 +131,23 @@ class Batch:
         step_R = torch.tensor([len(row.tokens) for row in rows])
         return self.drawn(logits_RV, self.uniform_RL[torch.arange(len(rows)), step_R])
 
-    def drawn(self, logits_BV: Tensor, uniform_B: Tensor) -> list[int]:
-        """The next token of each row: drawn by its own uniform number, or the likeliest."""
+    def drawn(self, logits_BV: Tensor, uniform_B: Tensor) -> list[tuple[int, float | None]]:
+        """The next token of each row, drawn by its own uniform number, with its log-probability; or the likeliest."""
         if self.request.seeds is None:
-            return [int(token) for token in logits_BV.argmax(-1)]
-        tokens_B = draw(logits_BV, uniform_B.to(logits_BV.device), self.request.temperature)
-        return [int(token) for token in tokens_B.tolist()]
+            return [(int(token), None) for token in logits_BV.argmax(-1).tolist()]
+        token_B, logprob_B = draw(logits_BV, uniform_B.to(logits_BV.device), self.request.temperature)
+        both = torch.stack([token_B.double(), logprob_B.double()], -1)  # one wait for the device
+        return [(int(token), logprob) for token, logprob in both.tolist()]
 
-    def extend(self, row: Row, token: int) -> bool:
+    def extend(self, row: Row, token: int, logprob: float | None) -> bool:
         """Add a token to a row; whether that ended it, and it is among the finished now."""
         row.tokens.append(token)
+        if logprob is not None:
+            row.logprobs.append(logprob)
         over = len(row.tokens) == self.request.max_tokens or self.ending.ended(row.tokens)
         if over:
-            self.finished[row.index] = tuple(row.tokens)
+            found = Continuation(tokens=tuple(row.tokens), logprobs=tuple(row.logprobs))
+            self.finished[row.index] = found
         return over
 
     def admit(self, free: list[int]) -> None:
@@ -172,8 +178,8 @@ class Batch:
         uniform_BL = self.uniform_RL[:0]
         if self.request.seeds is not None:
             uniform_BL = uniforms([self.request.seeds[row.index] for row in rows], self.request.max_tokens)
-        tokens = self.drawn(prompt.logits_V.expand(count, -1), uniform_BL[:, :1].flatten())
-        open_rows = [b for b, row in enumerate(rows) if not self.extend(row, tokens[b])]
+        drawn = self.drawn(prompt.logits_V.expand(count, -1), uniform_BL[:, :1].flatten())
+        open_rows = [b for b, row in enumerate(rows) if not self.extend(row, *drawn[b])]
         slots = free[: len(open_rows)]
         if slots:
             self.slots.fill(slots, prompt.cache, prompt.position, prompt.length)

@@ -17,10 +17,11 @@ def uniforms(seeds: Sequence[int], length: int) -> Tensor:
     return torch.stack([torch.rand(length, generator=g, dtype=torch.float64) for g in generators])
 
 
-def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float = 1.0) -> Tensor:
-    """[B] token ids: the first token whose cumulative probability exceeds the row's uniform number.
+def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """[B] token ids, and their log-probabilities, nats.
 
-    Sums are taken in double precision: in single, a vocabulary's rare tokens vanish beside a sum near 1.
+    Drawn is the first token whose cumulative probability exceeds the row's uniform number. Sums are taken in double
+    precision: in single, a vocabulary's rare tokens vanish beside a sum near 1.
     """
     wide_BV = logits_BV if logits_BV.dtype == torch.float64 else logits_BV.float()
     if temperature != 1.0:
@@ -45,7 +46,8 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float = 1.0) -> Tens
     inside_BI = probability_BV.gather(1, token_BI.clamp(max=probability_BV.shape[-1] - 1)).double()
     inside_BI = inside_BI.masked_fill(token_BI >= probability_BV.shape[-1], 0.0).cumsum(-1)
     rest_B = below(threshold_B - before_B, inside_BI[:, -1])
-    return block_B * BLOCK + torch.searchsorted(inside_BI, rest_B[:, None], right=True)[:, 0]
+    token_B = block_B * BLOCK + torch.searchsorted(inside_BI, rest_B[:, None], right=True)[:, 0]
+    return token_B, probability_BV.gather(1, token_B[:, None])[:, 0].log()
 
 
 def below(threshold_B: Tensor, total_B: Tensor) -> Tensor:

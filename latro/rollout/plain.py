@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from latro.encoding import Encoder, pad_left
-from latro.rollout.base import Done, Request, ignore
+from latro.rollout.base import Continuation, Done, Request, ignore
 from latro.rollout.drawing import draw, uniforms
 from latro.rollout.ending import Ending
 from latro.rollout.limits import must_keep_step, rows_that_fit
@@ -36,11 +36,11 @@ class GenerateEngine:
 
     def continuations(
         self, model: Any, encoder: Encoder, request: Request, done: Done = ignore
-    ) -> list[tuple[int, ...]]:
+    ) -> list[Continuation]:
         """See `Rollout`."""
         # Longest first, so that memory runs out at once or never.
         order = sorted(range(len(request.prompts)), key=lambda row: -len(request.prompts[row]))
-        outputs: dict[int, tuple[int, ...]] = {}
+        outputs: dict[int, Continuation] = {}
         rows = self.batch_rows or rows_that_fit(model, request.longest)
         for start in range(0, len(order), rows):
             chunk = order[start : start + rows]
@@ -69,17 +69,17 @@ def generate(
     markers: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     temperature: float = 1.0,
-) -> list[tuple[int, ...]]:
-    """The continuation of each prompt, up to and including what ended it.
+) -> list[Continuation]:
+    """The continuation of each prompt.
 
     Greedy where `seeds` is None, else drawn from softmax(logits / temperature) with one seed per row.
     """
     ids_BT, mask_BT = pad_left(prompts, encoder.pad_token_id)
     device = model.device
     end = RationaleEnd(Ending(encoder, markers), ids_BT.shape[1], len(prompts))
-    processors = LogitsProcessorList()
+    inverse = None
     if seeds is not None:
-        processors.append(InverseCdf(uniforms(seeds, max_tokens).to(device), temperature, ids_BT.shape[1]))
+        inverse = InverseCdf(uniforms(seeds, max_tokens).to(device), temperature, ids_BT.shape[1])
     was_training = model.training
     model.eval()
     try:
@@ -87,7 +87,7 @@ def generate(
             ids_BT.to(device),
             attention_mask=mask_BT.to(device),
             generation_config=plain_generation(encoder, max_tokens),
-            logits_processor=processors,
+            logits_processor=LogitsProcessorList([] if inverse is None else [inverse]),
             stopping_criteria=StoppingCriteriaList([end]),
             # transformers does not see that weights are sharded by FSDP's second version.
             synced_gpus=must_keep_step(model) or None,
@@ -95,7 +95,13 @@ def generate(
     finally:
         model.train(was_training)
     new_tokens = output[:, ids_BT.shape[1] :].tolist()
-    return [tuple(row[:length]) for row, length in zip(new_tokens, end.length, strict=True)]
+    logprobs: list[list[float]] = [[]] * len(prompts)
+    if inverse is not None and inverse.logprobs:
+        logprobs = torch.stack(inverse.logprobs, -1).tolist()
+    return [
+        Continuation(tokens=tuple(row[:length]), logprobs=tuple(values[:length]))
+        for row, values, length in zip(new_tokens, logprobs, end.length, strict=True)
+    ]
 
 
 class InverseCdf(LogitsProcessor):
@@ -105,11 +111,14 @@ class InverseCdf(LogitsProcessor):
         self.uniform_BL = uniform_BL
         self.temperature = temperature
         self.prompt_length = prompt_length
+        self.logprobs: list[Tensor] = []
+        """[B] of each step, of the tokens drawn."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """[B, V] scores that are zero at the drawn token and -inf elsewhere."""
         step = input_ids.shape[1] - self.prompt_length
-        drawn_B = draw(scores, self.uniform_BL[:, step].to(scores.device), self.temperature)
+        drawn_B, logprob_B = draw(scores, self.uniform_BL[:, step].to(scores.device), self.temperature)
+        self.logprobs.append(logprob_B)
         return torch.full_like(scores, -math.inf).scatter_(1, drawn_B[:, None], 0.0)
 
 

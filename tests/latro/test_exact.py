@@ -21,8 +21,9 @@ from latro.exact import (
     small_world,
     value,
 )
+from latro.likelihood import drawn_logprob, likelihood
 from latro.objective import ObjectiveConfig, Reward, answer_reward
-from latro.sampling import SamplingConfig
+from latro.sampling import SamplingConfig, sample_rationales
 from latro.scored_tokens import ScoringConfig
 from latro.trainer import LatroTrainer
 from latro.types import Example
@@ -65,6 +66,27 @@ def test_a_rationale_is_scored_as_likely_as_it_was_drawn(changes: dict):
     assert torch.allclose(prompt.scores.reference_NK[0], prompt.log_reference_M, atol=1e-12)
 
 
+@pytest.mark.parametrize("changes", [{}, NEWLINE, TWO_TOKENS], ids=["letter", "white space", "two tokens"])
+@pytest.mark.parametrize("engine", ["continuous", "generate"])
+@pytest.mark.parametrize("score_stop", [True, False])
+def test_the_sampler_tells_of_each_draw_what_the_policy_scores(changes: dict, engine: str, score_stop: bool):
+    world = small_world(0, temperature=0.7, max_rationale_tokens=3, **changes)
+    sampling = SamplingConfig(
+        rationales_per_prompt=50, max_rationale_tokens=3, temperature=0.7, engine=engine
+    )
+    drawn = sample_rationales(
+        world.model, world.encoder, world.prompts, "ab", sampling, markers=world.markers, seed=0, step=0
+    )
+    assert {rationale.finished for rationale in drawn} == {True, False}
+    batch = join(world.prompts, drawn, world.answers, 0)
+    scored = likelihood(world.model, batch, temperature=0.7, score_stop=score_stop).rationale_B
+    told = drawn_logprob(drawn, batch, score_stop)
+    assert told is not None
+    assert torch.allclose(told, scored.detach().to(told.dtype), atol=1e-5)
+    given = [dataclasses.replace(rationale, logprobs=()) for rationale in drawn]
+    assert drawn_logprob(given, batch, score_stop) is None
+
+
 @pytest.mark.parametrize("reward", list(Reward))
 @pytest.mark.parametrize("K", [2, 3])
 def test_the_estimators_expectation_is_the_exact_gradient(reward: Reward, K: int):
@@ -74,6 +96,26 @@ def test_the_estimators_expectation_is_the_exact_gradient(reward: Reward, K: int
     exact = tables.exact_gradient(config, K)
     assert exact.norm() > 0.1
     assert relative(expected_gradient(tables, config, K), exact) < 1e-12
+
+
+def drawn_by_another(tables: Tables, seed: int) -> Tables:
+    """The tables of the same policy, its rationales drawn by another model."""
+    other = dataclasses.replace(tables.world, reference=table_model(6, seed))
+    drawn = [enumerate_prompt(other, n).log_reference_M for n in range(len(tables.prompts))]
+    return dataclasses.replace(tables, scores=dataclasses.replace(tables.scores, drawn_NK=torch.stack(drawn)))
+
+
+@pytest.mark.parametrize("reward", ["log_likelihood", "likelihood", "mean_token_probability"])
+def test_importance_weights_make_the_draws_of_another_model_unbiased(reward: str):
+    tables = tabulated(3)
+    other = drawn_by_another(tables, 8)
+    config = ObjectiveConfig(reward=Reward(reward), kl_weight=0.3)
+    exact = tables.exact_gradient(config, 2)
+    assert relative(expected_gradient(other, config, 2), exact) > 0.1
+    weighed = dataclasses.replace(config, importance_cap=math.inf)
+    assert relative(expected_gradient(other, weighed, 2), exact) < 1e-12
+    capped = dataclasses.replace(config, importance_cap=1)
+    assert relative(expected_gradient(other, capped, 2), exact) > 0.01
 
 
 @pytest.mark.parametrize("changes", [NEWLINE, TWO_TOKENS], ids=["white space", "two tokens"])

@@ -10,6 +10,7 @@ from latro.health import (
     gradient_spikes,
     length_collapse,
     not_finishing,
+    off_policy,
     rationale_harmful,
     rationale_ignored,
     runaway_kl,
@@ -31,6 +32,7 @@ def steps(name: str, *values: float) -> list[dict[str, float]]:
         (drift, "latro/logp_answer", [-1] * 5 + [-1.5] * 5, [-1] * 5 + [-0.5] * 5, "from -1.00 to -1.50"),
         (weights_still, "grad_norm", [0, 0, 0], [0, 0, 0.1], "gradient is exactly zero"),
         (runaway_kl, "kl", [60] * 5, [40] * 5, "60 nats"),
+        (off_policy, "latro/sampler_kl", [0.5] * 5, [0.05] * 5, "drawn 0.50 nats away"),
     ],
 )
 def test_check_speaks_when_it_should_and_only_then(

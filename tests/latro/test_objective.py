@@ -212,6 +212,18 @@ def test_the_shuffled_control_permutes_within_a_prompt_and_depends_on_its_genera
     assert {tuple(sorted(row)) for row in drawn} == {tuple(sorted(plain[0].tolist()))}
 
 
+def test_importance_weights_multiply_both_terms_and_stop_at_their_cap():
+    ratio = torch.tensor([[0.5, 1.5, 8.0]], dtype=torch.float64)
+    weighed = scores(drawn_NK=scores().rationale_NK - ratio.log())
+    plain = objective(scores(), ObjectiveConfig())
+    capped = objective(weighed, ObjectiveConfig(importance_cap=2))
+    close(capped.loss_NK / plain.loss_NK, [[0.5, 1.5, 2.0]])
+    close(capped.advantage_NK, plain.advantage_NK.tolist())
+    close(objective(weighed, ObjectiveConfig()).loss_NK, plain.loss_NK.tolist())
+    with pytest.raises(ValueError, match="log-probabilities with which the rationales were drawn"):
+        objective(scores(), ObjectiveConfig(importance_cap=2))
+
+
 def test_the_presets_are_what_the_paper_and_the_published_code_do():
     paper, code = ObjectiveConfig(), ObjectiveConfig(preset="official_code")
     names = (
@@ -247,6 +259,12 @@ def test_the_presets_are_what_the_paper_and_the_published_code_do():
         ({"kl_weight": math.nan}, "objective.kl_weight=nan must be a finite number, zero or more"),
         ({"answer_weight": "1"}, "objective.answer_weight='1' must be a finite number, zero or more"),
         ({"penalty_weight": math.inf}, "objective.penalty_weight=inf must be a finite number, zero or more"),
+        ({"importance_cap": 0.5}, "objective.importance_cap=0.5 must be 1 or more"),
+        ({"importance_cap": math.nan}, "objective.importance_cap=nan must be 1 or more"),
+        (
+            {"importance_cap": 2, "reward": "multi_sample_bound"},
+            "objective.importance_cap=2 has no meaning for reward=multi_sample_bound",
+        ),
         ({"epoch_unit": "tokens"}, "objective.epoch_unit='tokens' is unknown; choose prompts or samples"),
         (
             {"preset": "official_code", "reward": "multi_sample_bound"},

@@ -26,6 +26,7 @@ def sample(**changes: object) -> Sample:
         "answer_reward": -1.0,
         "log_ratio": 0.5,
         "log_rationale": -6.0,
+        "log_drawn": None,
         "penalty": 0.0,
         "reward": -1.0,
         "advantage": 0.25,
@@ -100,7 +101,13 @@ def test_metrics_of_a_step_under_trls_names():
         "latro/advantage_max": 0.75,
         "latro/empty_rationales": 0.25,
     }
-    assert {name: metrics[name] for name in expected} == pytest.approx(expected)
+    assert metrics == pytest.approx(expected)
+
+
+def test_how_far_the_sampler_is_from_the_policy_is_told_where_it_is_known():
+    metrics = step_metrics([sample(log_drawn=-5.0), sample(log_drawn=-6.5, k=1), sample(k=2)])
+    assert metrics["latro/sampler_kl"] == pytest.approx(0.25)
+    assert metrics["latro/sampler_gap"] == pytest.approx(1.0)
 
 
 def test_a_step_in_which_no_rationale_ended_has_no_terminated_length():

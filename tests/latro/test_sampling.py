@@ -96,9 +96,9 @@ def test_generation_stops_with_the_token_that_completes_the_marker(merged):
         logits[a, b, c] = 50.0
     model = TableModel(TableConfig(vocab_size=V), logits).eval()
     [output] = generate(model, merged, [text[:2]], max_tokens=20, markers=MARKER)
-    assert merged.text(text[:2] + list(output)) == "y xThe answer is 7"
+    assert merged.text(text[:2] + list(output.tokens)) == "y xThe answer is 7"
     [short] = generate(model, merged, [text[:2]], max_tokens=3, markers=MARKER)
-    assert list(short) == text[2:5]
+    assert list(short.tokens) == text[2:5]
 
 
 @pytest.mark.parametrize(
@@ -119,22 +119,25 @@ def test_the_first_marker_counts_whatever_its_case(text: str, markers: tuple[str
 def test_a_draw_inverts_the_cumulative_distribution():
     logits = torch.tensor([0.5, 0.0, 0.25, 0.25], dtype=torch.float64).log()
     uniform = torch.tensor([0.0, 0.499, 0.5, 0.749, 0.751, 0.9999999])
-    assert draw(logits.expand(6, -1), uniform).tolist() == [0, 0, 2, 2, 3, 3]
+    tokens, logprobs = draw(logits.expand(6, -1), uniform)
+    assert tokens.tolist() == [0, 0, 2, 2, 3, 3]
+    assert logprobs.exp().tolist() == pytest.approx([0.5, 0.5, 0.25, 0.25, 0.25, 0.25])
     first_impossible = torch.tensor([0.0, 1.0], dtype=torch.float64).log()
-    assert draw(first_impossible[None], torch.tensor([0.0])).tolist() == [1]
+    assert draw(first_impossible[None], torch.tensor([0.0]))[0].tolist() == [1]
 
 
 def test_the_temperature_changes_the_distribution_that_is_drawn_from():
     logits = torch.tensor([[0.8, 0.2]]).log()  # squared and normalised: 0.941, 0.059
-    assert draw(logits, torch.tensor([0.9]), temperature=1.0).item() == 1
-    assert draw(logits, torch.tensor([0.9]), temperature=0.5).item() == 0
-    assert draw(logits, torch.tensor([0.95]), temperature=0.5).item() == 1
+    assert draw(logits, torch.tensor([0.9]), temperature=1.0)[0].item() == 1
+    assert draw(logits, torch.tensor([0.9]), temperature=0.5)[0].item() == 0
+    assert draw(logits, torch.tensor([0.95]), temperature=0.5)[0].item() == 1
+    assert draw(logits, torch.tensor([0.95]), temperature=0.5)[1].exp().item() == pytest.approx(0.04 / 0.68)
 
 
 def test_a_uniform_number_just_below_one_draws_a_token_that_is_possible():
     logits = torch.full((1, 1000), -math.inf)
     logits[0, :3] = 0.0
-    assert draw(logits, torch.tensor([1.0])).item() == 2
+    assert draw(logits, torch.tensor([1.0]))[0].item() == 2
 
 
 def test_rare_tokens_of_a_large_vocabulary_keep_their_share():
@@ -144,7 +147,7 @@ def test_rare_tokens_of_a_large_vocabulary_keep_their_share():
     logits[0] = math.log(likely)
     rare = torch.arange(1000, 1020)
     middle = likely + (1 - likely) * (rare.double() - 0.5) / (V - 1)
-    assert draw(logits.expand(20, -1), middle).diff().tolist() == [1] * 19
+    assert draw(logits.expand(20, -1), middle)[0].diff().tolist() == [1] * 19
 
 
 def test_seeds_are_the_same_on_every_machine_and_differ_in_every_part():
@@ -209,7 +212,7 @@ def test_a_table_model_is_sampled_like_any_other():
     world = small_world(0)
     model = table_model(6, 1)
     outputs = generate(model, world.encoder, [[1, 2], [3, 4]], max_tokens=4, seeds=[1, 2])
-    assert all(1 <= len(output) <= 4 for output in outputs)
+    assert all(1 <= len(output.tokens) <= 4 for output in outputs)
 
 
 def test_the_models_own_generation_settings_do_not_touch_the_policy():
@@ -237,7 +240,8 @@ def test_greedy_decoding_is_the_arg_max_loop_and_leaves_the_models_mode_as_it_wa
     ids = [1, 2, 3]
     while len(ids) < 9 and (len(ids) == 3 or ids[-1] != 0):
         ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
-    assert list(output) == ids[3:]
+    assert list(output.tokens) == ids[3:]
+    assert output.logprobs == ()
 
 
 def test_a_model_that_stops_at_once_gives_empty_finished_rationales():

@@ -41,9 +41,15 @@ def request_of(encoder: Encoder, prompts: tuple[str, ...] = PROMPTS, **changes: 
 
 
 def both(model, encoder: Encoder, request: Request, rows: int) -> list[list[tuple[int, ...]]]:
-    return [
+    """The tokens of both engines, whose log-probabilities are equal too."""
+    found = [
         engine(rows).continuations(model, encoder, request) for engine in (ContinuousEngine, GenerateEngine)
     ]
+    for ours, plain in zip(*found, strict=True):
+        assert len(ours.logprobs) == (len(ours.tokens) if request.seeds is not None else 0)
+        if model.dtype == torch.float64:
+            assert ours.logprobs == pytest.approx(plain.logprobs, abs=1e-5)  # generate rounds to single
+    return [[continuation.tokens for continuation in rows] for rows in found]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 7, 21, 100])
@@ -101,7 +107,7 @@ def test_many_columns_make_the_block_grow_and_lose_nothing(world, monkeypatch: p
 
 def test_an_adapter_is_sampled_with_its_weights(world):
     model = add_lora(world.model, LoraSettings(r=2)).double()
-    plain_before = GenerateEngine(4).continuations(model, world.encoder, request_of(world.encoder))
+    _, plain_before = both(model, world.encoder, request_of(world.encoder), 4)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_" in name:

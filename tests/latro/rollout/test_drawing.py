@@ -24,8 +24,10 @@ def test_blocks_draw_what_one_cumulative_sum_draws(vocabulary: int, temperature:
     generator = torch.Generator().manual_seed(vocabulary)
     logits = 4 * torch.randn(40, vocabulary, generator=generator)
     uniform = torch.rand(40, generator=generator, dtype=torch.float64)
-    drawn = draw(logits, uniform, temperature)
+    drawn, logprob = draw(logits, uniform, temperature)
     assert torch.equal(drawn, plain_draw(logits, uniform, temperature))
+    expected = (logits / temperature).log_softmax(-1).gather(1, drawn[:, None])[:, 0]
+    assert torch.allclose(logprob, expected.to(logprob.dtype), atol=1e-5)
     assert len(set(drawn.tolist())) > 3
 
 
@@ -33,7 +35,7 @@ def test_borders_of_blocks_belong_to_the_next_token_that_is_possible():
     logits = torch.full((1, 3 * BLOCK), -math.inf)
     logits[0, [0, 2 * BLOCK + 5]] = 0.0  # the middle block is impossible
     uniform = torch.tensor([0.0, 0.4999, 0.5, 0.9999, 1.0], dtype=torch.float64)
-    assert draw(logits.expand(5, -1), uniform).tolist() == [0, 0, *[2 * BLOCK + 5] * 3]
+    assert draw(logits.expand(5, -1), uniform)[0].tolist() == [0, 0, *[2 * BLOCK + 5] * 3]
 
 
 def test_scores_that_are_not_numbers_are_refused_in_one_line():
