@@ -1,11 +1,15 @@
 """What a run folder tells: rounds, versions, episodes and reflections, read back for `history.html`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from latro.errors import InputError
 from scripts.folders import AGAIN, Row, finished, numbered, parsed, read_config, read_json, table
+
+_RUN_OR_ROUND = re.compile(r'"kind": ?"(?:run|round)"')
+"""At the beginning of a line; most lines are long and of other kinds, and need not be parsed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +82,7 @@ def _events(path: Path, *, torn: bool) -> tuple[Row, list[Row]]:
             if torn:
                 break
             raise InputError(f"{path}, line {number}: damaged or cut off; {AGAIN}")
-        if '"kind": "round"' not in line[:200] and '"kind": "run"' not in line[:200]:
+        if not _RUN_OR_ROUND.search(line, 0, 200):
             continue
         event = parsed(path, number, line)
         if event["kind"] == "run":
