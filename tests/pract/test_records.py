@@ -9,9 +9,30 @@ from pathlib import Path
 import pytest
 
 from pract.records import from_json, packed, to_json
-from pract.types import Message, Observation, Principles, Reply, Status, StepResult, Task, ToolCall
+from pract.types import (
+    Action,
+    Episode,
+    Message,
+    Observation,
+    Principles,
+    Reflection,
+    Reply,
+    Status,
+    Step,
+    StepResult,
+    Task,
+    ToolCall,
+)
 
+STEP = Step(
+    index=0,
+    reply=Reply(text="search", seconds=1e-7),
+    action=Action(name="search", arguments={"_hidden": 1e22, "q": ["é", None]}),
+    observation="found",
+    info={"page": {"items": (1, 2)}},
+)
 VALUES = [
+    Reflection(id="r", episode_id="e", task_id="t", principles="v", text="try", reward_shown=True),
     Task(id="a", instruction="é", data={"n": [1, 2.5, None, {"x": True}]}, max_steps=3),
     Message(role="assistant", content="", tool_calls=(ToolCall(id="1", name="a", arguments="{}"),)),
     Reply(text="x", prompt_tokens=3, seconds=0.25, usd=0.1),
@@ -25,7 +46,14 @@ def test_a_record_survives_json(value: object) -> None:
     assert from_json(type(value), json.loads(json.dumps(to_json(value)))) == value
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def episode(*steps: Step) -> Episode:
+    return Episode(
+        id="a/b", task_id="b", instruction="do", environment="toy", environment_version="1", principles="", seed=0,
+        first_observation="go", steps=steps, status=Status.OUT_OF_STEPS,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [*VALUES, STEP, episode(STEP, STEP)], ids=lambda v: type(v).__name__)
 def test_packed_is_the_same_json(value: object) -> None:
     assert json.loads(packed({"data": value})) == {"data": to_json(value)}
 
