@@ -20,8 +20,15 @@ def main(cfg: DictConfig) -> None:
     from hydra.utils import instantiate
 
     stop = threading.Event()
+
+    def end(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(
+            number, signal.SIG_DFL
+        )  # a second one ends it at once: told to stop while loading, it may hang
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     started = time.perf_counter()
     server = instantiate(cfg.server)
     served = server.start()

@@ -122,3 +122,31 @@ async def _talk(chat: OpenAIChat) -> None:
             await chat.check()
     finally:
         await chat.close()
+
+
+HANGING = """
+import sys, time, types
+import hydra.utils
+
+def start():
+    print("loading", flush=True)
+    time.sleep(60)
+
+hydra.utils.instantiate = lambda cfg: types.SimpleNamespace(start=start)
+sys.argv = ["serve_llm", "model.path=model.gguf"]
+from scripts.serve_llm import main
+main()
+"""
+
+
+def test_a_second_signal_ends_a_server_that_hangs_while_it_loads() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == -signal.SIGTERM
