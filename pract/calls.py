@@ -104,10 +104,9 @@ def _digest(messages: tuple[Message, ...], choices: tuple[str, ...]) -> str:
     return hashed.hexdigest()[:16]
 
 
-@lru_cache(
-    maxsize=8
-)  # the system turn is the longest, and the same in all episodes under the same principles
+@lru_cache(maxsize=8)
 def _begun(first: Message) -> Any:
+    """The system turn is the longest, and the same in all episodes under the same principles."""
     return hashlib.sha256(f"[[{_packed(first)}".encode())
 
 

@@ -49,16 +49,16 @@ def packed(value: Any) -> bytes:
     """
     try:
         return orjson.dumps(value, default=_as_dict)
-    except (
-        TypeError
-    ):  # also lone surrogates, whole numbers beyond 64 bits, and what is nested deeper than 254
+    except TypeError:
+        # What it cannot hold is refused here, in words; lone surrogates, whole numbers beyond 64 bits and what is
+        # nested deeper than 254 are packed all the same.
         return json.dumps(to_json(value), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _as_dict(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{value!r} of type {type(value).__name__} does not survive JSON")
+    raise TypeError
 
 
 @functools.cache

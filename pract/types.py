@@ -152,6 +152,12 @@ class Reply:
     finish_reason: str = "stop"
     """`stop`, `length` (cut at max_tokens), `tool_calls`, or what else the server said."""
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.usd) and math.isfinite(self.seconds)):
+            raise ValueError(
+                f"usd={self.usd!r}, seconds={self.seconds!r}: what a reply cost is a finite number"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:

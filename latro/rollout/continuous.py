@@ -146,8 +146,7 @@ class Batch:
             row.logprobs.append(logprob)
         over = len(row.tokens) == self.request.max_tokens or self.ending.ended(row.tokens)
         if over:
-            found = Continuation(tokens=tuple(row.tokens), logprobs=tuple(row.logprobs))
-            self.finished[row.index] = found
+            self.finished[row.index] = Continuation(tokens=tuple(row.tokens), logprobs=tuple(row.logprobs))
         return over
 
     def admit(self, free: list[int]) -> None:

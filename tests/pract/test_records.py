@@ -64,6 +64,13 @@ def test_what_json_cannot_hold_is_refused(value: object) -> None:
         to_json(value)
 
 
+@pytest.mark.parametrize("cost", [{"usd": math.nan}, {"seconds": math.inf}])
+def test_a_reply_costs_a_finite_amount(cost: dict[str, float]) -> None:
+    """The quick encoder would write null, and the log could not be read again."""
+    with pytest.raises(ValueError, match="what a reply cost is a finite number"):
+        Reply(text="", **cost)  # type: ignore[arg-type]
+
+
 def test_what_the_quick_encoder_cannot_pack_is_packed_all_the_same() -> None:
     assert packed({"n": 10**30, "status": Status.BUDGET}) == b'{"n": %d, "status": "budget"}' % 10**30
     assert packed(["a\ud800b", "é"]) == '["a?b", "é"]'.encode()
