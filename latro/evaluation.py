@@ -16,7 +16,7 @@ from latro.errors import InputError
 from latro.grading.likelihood import likelihood_grades
 from latro.grading.vote import majority_vote
 from latro.likelihood import answer_likelihood
-from latro.rollout.base import Request
+from latro.rollout.base import Request, Rollout
 from latro.rollout.choosing import check_engine, make_engine
 from latro.sampling import cut, row_seed
 from latro.scored_tokens import ScoringConfig
@@ -106,10 +106,11 @@ def evaluate(
     examples: Sequence[Example],
     config: EvaluationConfig,
     progress: Progress = lambda *_: None,
+    engine: Rollout | None = None,
 ) -> list[Item]:
-    """One item per example, in order."""
+    """One item per example, in order. `engine` stands in for the one that `config` names."""
     prompts = [encoder.prompt_ids(example.prompt) for example in examples]
-    outputs = decode(model, encoder, prompts, config, progress, "greedy")
+    outputs = decode(model, encoder, prompts, config, progress, "greedy", engine=engine)
     items = []
     for example, output in zip(examples, outputs, strict=True):
         text = encoder.text(output)
@@ -125,7 +126,7 @@ def evaluate(
         item.rationale_ids = list(cut(encoder, output, task.answer_markers).ids)
         items.append(item)
     if config.majority:
-        vote(model, encoder, task, examples, prompts, items, config, progress)
+        vote(model, encoder, task, examples, prompts, items, config, progress, engine)
     if config.answer_likelihood:
         own = [item.rationale_ids for item in items]
         for kind, rationales in (("own", own), ("none", [[] for _ in own])):
@@ -151,12 +152,13 @@ def decode(
     progress: Progress,
     what: str,
     seeds: Sequence[int] | None = None,
+    engine: Rollout | None = None,
 ) -> list[tuple[int, ...]]:
     """The continuation of every prompt: greedy, or drawn with one seed per prompt."""
     request = Request(
         prompts=prompts, seeds=seeds, max_tokens=config.max_tokens, temperature=config.temperature
     )
-    found = make_engine(config.engine, config.batch_rows).continuations(
+    found = (engine or make_engine(config.engine, config.batch_rows)).continuations(
         model, encoder, request, lambda done: progress(what, done, len(prompts))
     )
     return [continuation.tokens for continuation in found]
@@ -171,6 +173,7 @@ def vote(
     items: Sequence[Item],
     config: EvaluationConfig,
     progress: Progress,
+    engine: Rollout | None,
 ) -> None:
     """Fill in maj@k: k samples per example vote by the answer that each grader extracts."""
     k = config.majority
@@ -185,6 +188,7 @@ def vote(
         progress,
         f"maj@{k}",
         [seed for _, seed in rows],
+        engine,
     )
     for index, (example, item) in enumerate(zip(examples, items, strict=True)):
         item.samples = [encoder.text(output) for output in drawn[index * k : (index + 1) * k]]

@@ -112,26 +112,33 @@ class TrainedHead(torch.autograd.Function):
         logprob_A, normaliser_A = torch.empty_like(scale_A), torch.empty_like(scale_A)
         for rows, logits_CV in logit_chunks(hidden_AH, weight_VH, kept_CV):
             logprob_A[rows], normaliser_A[rows] = chunk_logprob(logits_CV, token_A[rows], scale_A[rows])
-        ctx.save_for_backward(hidden_AH, weight_VH, token_A, scale_A, normaliser_A, kept_CV)
+        ctx.save_for_backward(hidden_AH, weight_VH, token_A, scale_A, normaliser_A)
+        ctx.kept_CV = kept_CV
         return logprob_A
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        """What the softmax and the product pass on: grad · scale · (one-hot - softmax), in place over one chunk."""
-        hidden_AH, weight_VH, token_A, scale_A, normaliser_A, kept_CV = ctx.saved_tensors
+        """What the softmax and the product pass on: grad · scale · (one-hot - softmax), in the place of the logits.
+
+        The kept logits are used up by it. Another backward pass over the same graph computes them again.
+        """
+        hidden_AH, weight_VH, token_A, scale_A, normaliser_A = ctx.saved_tensors
+        A, V = hidden_AH.shape[0], weight_VH.shape[0]
+        kept_CV, ctx.kept_CV = ctx.kept_CV, hidden_AH.new_empty(0, V)
+        kept = kept_CV.shape[0]
         hidden_grad_AH = torch.empty_like(hidden_AH)
         weight_grad_VH = torch.zeros_like(weight_VH, dtype=wide(weight_VH.dtype))
-        buffer_CV = hidden_AH.new_empty(chunk_rows(weight_VH), weight_VH.shape[0])
-        for rows in row_chunks(hidden_AH, weight_VH, kept_CV.shape[0]):
-            buffer = buffer_CV[: rows.stop - rows.start]
-            logits_CV = kept_CV[rows]
-            if rows.start >= kept_CV.shape[0]:
-                logits_CV = torch.mm(hidden_AH[rows], weight_VH.T, out=buffer)
+        buffer_CV = hidden_AH.new_empty(min(chunk_rows(weight_VH), A - kept), V)
+        for rows in row_chunks(hidden_AH, weight_VH, kept):
+            if rows.stop <= kept:
+                logits_CV = kept_CV[rows]
+            else:
+                logits_CV = torch.mm(hidden_AH[rows], weight_VH.T, out=buffer_CV[: rows.stop - rows.start])
             logit_gradient(
-                logits_CV, token_A[rows], scale_A[rows], normaliser_A[rows], grads[0][rows], out=buffer
+                logits_CV, token_A[rows], scale_A[rows], normaliser_A[rows], grads[0][rows], out=logits_CV
             )
-            torch.mm(buffer, weight_VH, out=hidden_grad_AH[rows])
-            add_product(weight_grad_VH, buffer, hidden_AH[rows])
+            torch.mm(logits_CV, weight_VH, out=hidden_grad_AH[rows])
+            add_product(weight_grad_VH, logits_CV, hidden_AH[rows])
         return hidden_grad_AH, weight_grad_VH.to(weight_VH.dtype), None, None, None
 
 

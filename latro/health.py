@@ -103,7 +103,7 @@ def off_policy(window: Window) -> str | None:
         return None
     return (
         f"rationales are drawn {kl:.2f} nats away from the policy that learns from them: set "
-        "objective.importance_cap=2, or sampling.dtype=null"
+        "objective.importance_cap=2, or draw with the policy itself (sampling.dtype=null, sampling.engine=continuous)"
     )
 
 

@@ -17,8 +17,8 @@ import torch
 from latro.encoding import Encoder, Rationale
 from latro.errors import InputError
 from latro.precision import cast_weights
-from latro.rollout.base import Request
-from latro.rollout.choosing import check_engine, make_engine
+from latro.rollout.base import Request, Rollout
+from latro.rollout.choosing import VLLM, check_engine, make_engine
 from latro.rollout.ending import find_marker
 
 
@@ -36,7 +36,8 @@ class SamplingConfig:
     """Rows in flight: memory against speed; the draws do not depend on it. Null takes as many as fit into half of the
     free memory, 256 at most."""
     engine: str = "continuous"
-    """`continuous` gives a finished row's place to the next one; `generate` is transformers' own, on fixed batches."""
+    """`continuous` gives a finished row's place to the next one; `generate` is transformers' own, on fixed batches;
+    `vllm` draws elsewhere, nearly on-policy (`latro.rollout.vllm`)."""
     dtype: str | None = None
     """`bfloat16` samples and evaluates with a copy of the policy in that precision, renewed every step: faster where
     the machine multiplies it in hardware (`latro.precision`), several times slower elsewhere, and off-policy by
@@ -55,6 +56,11 @@ class SamplingConfig:
         if self.max_rationale_tokens < 1:
             raise InputError(f"sampling.max_rationale_tokens={self.max_rationale_tokens} must be at least 1")
         check_engine("sampling", self.engine, self.batch_rows)
+        if self.engine == VLLM and self.dtype:
+            raise InputError(
+                f"sampling.dtype={self.dtype} with sampling.engine=vllm: vLLM has a copy of its own, in the model's "
+                "precision; leave sampling.dtype null"
+            )
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise InputError(f"sampling.temperature={self.temperature} must be a finite number above zero")
 
@@ -114,13 +120,15 @@ def sample_rationales(
     markers: Sequence[str],
     seed: int,
     step: int,
+    engine: Rollout | None = None,
 ) -> list[Rationale]:
     """K rationales per prompt, [N·K] in prompt order. LaTRO, algorithm 1, line 4.
 
-    `keys` name the prompts: the draws depend on (seed, step, key, k) and on nothing else.
+    `keys` name the prompts: the draws depend on (seed, step, key, k) and on nothing else. `engine` stands in for the
+    one that `config` names.
     """
     K = config.rationales_per_prompt
-    outputs = make_engine(config.engine, config.batch_rows).continuations(
+    outputs = (engine or make_engine(config.engine, config.batch_rows)).continuations(
         model,
         encoder,
         Request(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -20,6 +21,8 @@ from latro.errors import InputError
 from latro.likelihood import DEFAULT, Likelihood, drawn_logprob, likelihood
 from latro.objective import ObjectiveConfig, Penalty, Scores, answer_reward, objective
 from latro.records import Sample, make_samples, step_metrics
+from latro.rollout.choosing import VLLM
+from latro.rollout.vllm import VllmEngine
 from latro.sampling import LowPrecisionCopy, SamplingConfig, row_seed, sample_rationales
 from latro.scored_tokens import ScoringConfig
 from latro.types import Example
@@ -51,10 +54,12 @@ class LatroTrainer(Trainer):
         evaluate: Evaluate | None = None,
         on_samples: Callable[[list[Sample]], None] | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        vllm: Callable[[Any, Accelerator], VllmEngine] | None = None,
     ) -> None:
         """`reference` offers `prepare(accelerator)` and `scoring(model)`, see `latro.models.Reference`.
 
-        `on_samples` is called on the main process with every step's samples of all processes.
+        `on_samples` is called on the main process with every step's samples of all processes. `vllm` makes the engine
+        where one decodes by vLLM.
         """
         super().__init__(
             model=model,
@@ -87,6 +92,7 @@ class LatroTrainer(Trainer):
             )
         dtype = sampling.dtype and getattr(torch, sampling.dtype)
         self.sampler = LowPrecisionCopy(model, dtype) if dtype else None
+        self.vllm = vllm(model, self.accelerator) if vllm else None
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
@@ -96,7 +102,8 @@ class LatroTrainer(Trainer):
         groups = [[self.examples[i] for i in batch["index"].tolist()] for batch in indices]
         flat = [example for group in groups for example in group]
         prompts = [self.encoder.prompt_ids(example.prompt) for example in flat]
-        with self.generating() as model:
+        elsewhere = self.vllm if self.sampling.engine == VLLM else None
+        with self.generating(whole=elsewhere is None) as model:
             rationales = sample_rationales(
                 model,
                 self.encoder,
@@ -106,6 +113,7 @@ class LatroTrainer(Trainer):
                 markers=self.markers,
                 seed=self.args.seed,
                 step=self.state.global_step,
+                engine=elsewhere,
             )
         rows = torch.tensor(len(rationales), device=device)
         self.rows_in_step = int(self.accelerator.reduce(rows, reduction="sum"))
@@ -139,13 +147,16 @@ class LatroTrainer(Trainer):
         return self.sampling.rationales_per_prompt
 
     @contextmanager
-    def generating(self) -> Iterator[Any]:
+    def generating(self, *, whole: bool = True) -> Iterator[Any]:
         """Within the block: the policy as it generates, in the precision in which it is scored.
 
-        It comes without its wrapper; sharded weights are gathered.
+        It comes without its wrapper; sharded weights are gathered, if `whole`. vLLM has the same weights meanwhile.
         """
-        with self.accelerator.autocast() if self.sampler is None else nullcontext():
-            if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
+        with (
+            self.vllm.renewed() if self.vllm else nullcontext(),
+            self.accelerator.autocast() if self.sampler is None else nullcontext(),
+        ):
+            if whole and self.accelerator.distributed_type == DistributedType.DEEPSPEED:
                 from trl.models.utils import unwrap_model_for_generation
 
                 with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as gathered:

@@ -1,6 +1,8 @@
 """From a composed configuration to a task, a model and an encoder: what every LaTRO script needs."""
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from hydra.utils import instantiate
@@ -9,6 +11,8 @@ from omegaconf import DictConfig
 from latro.encoding import Encoder
 from latro.errors import InputError
 from latro.models import LoadedModel, ModelConfig, load_policy
+from latro.rollout.choosing import VLLM
+from latro.rollout.vllm import VllmConfig, VllmEngine
 from latro.tasks.base import Task
 from latro.types import Example, LeftOut
 
@@ -49,6 +53,29 @@ def build_encoder(loaded: LoadedModel, task: Task, separator: str) -> Encoder:
         separator=separator,
         prompt_suffix="\n" if separator else "",
     )
+
+
+def vllm_config(cfg: DictConfig, *engines: str) -> VllmConfig | None:
+    """Where vLLM runs, if one of the engines is vLLM. Raises InputError where it is not installed."""
+    config: VllmConfig = instantiate(cfg.vllm)
+    if VLLM not in engines:
+        return None
+    if importlib.util.find_spec("vllm") is None:
+        raise InputError("engine=vllm needs the package vllm; run: pip install 'latro-pract[vllm]'")
+    return config
+
+
+def vllm_maker(
+    config: VllmConfig | None, encoder: Encoder, examples: Sequence[Example], most_tokens: int
+) -> Callable[[Any, Any], VllmEngine] | None:
+    """Makes the engine for a model and its accelerator, with room for `most_tokens` behind the longest prompt.
+
+    None where there is nothing to make or nothing to decode.
+    """
+    if config is None or not examples:
+        return None
+    longest = max(len(encoder.prompt_ids(example.prompt)) for example in examples) + most_tokens
+    return partial(VllmEngine, config, tokenizer=encoder.tokenizer, longest=longest)
 
 
 def context_length(model: Any) -> int | None:

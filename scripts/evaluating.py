@@ -4,20 +4,25 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 from tqdm import tqdm
 
+from latro.encoding import Encoder
 from latro.evaluation import Item, compare_with_others, evaluate
+from latro.rollout.base import Rollout
+from latro.rollout.vllm import VllmConfig
 from latro.tasks.base import Task
 from latro.types import Example, Graded
-from scripts.building import build_encoder, build_model, build_task, fitting
+from scripts.building import build_encoder, build_model, build_task, fitting, vllm_config, vllm_maker
 from scripts.checking import check_config
 from scripts.prompting import prompted_otherwise
 from scripts.report import write_report
@@ -34,6 +39,7 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
     quiet_libraries()
     check_config(cfg)
     config = instantiate(cfg.evaluation)
+    vllm = vllm_config(cfg, config.engine)
     run = Run(cfg, opens=False)
     task = build_task(cfg)
     if cfg.split == "test":
@@ -53,22 +59,38 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
     rewrite(table, items)
     started = time.perf_counter()
     bar = ChunkBar(f"{task.name} {cfg.split}", len(examples), done=sum(e.id in items for e in examples))
-    for chunk in chunks([example for example in examples if example.id not in items], cfg.chunk):
-        fresh = evaluate(model, encoder, task, chunk, config, bar.show)
-        items |= {item.id: item for item in fresh}
-        run.append("items", fresh)
-        bar.advance(len(chunk))
-    bar.close()
+    missing = [example for example in examples if example.id not in items]
+    with decoding_by(vllm, model, encoder, missing, config.max_tokens) as engine:
+        for chunk in chunks(missing, cfg.chunk):
+            fresh = evaluate(model, encoder, task, chunk, config, bar.show, engine)
+            items |= {item.id: item for item in fresh}
+            run.append("items", fresh)
+            bar.advance(len(chunk))
     ordered = [items[example.id] for example in examples]
     if len(ordered) > 1:
-        compare_with_others(model, encoder, examples, ordered, [*ordered[1:], ordered[0]], config)
+        compare_with_others(model, encoder, examples, ordered, [*ordered[1:], ordered[0]], config, bar.show)
         rewrite(table, items)
+    bar.close()
     (run.folder / "left_out.jsonl").unlink(missing_ok=True)
     left_out = [*task.left_out, *long_prompts]
     run.append("left_out", left_out)
     counts = {"original": len(rows), "left_out": len(left_out)}
     report(cfg, run, task, ordered, counts, time.perf_counter() - started)
     return ordered
+
+
+@contextmanager
+def decoding_by(
+    vllm: VllmConfig | None, model: Any, encoder: Encoder, examples: Sequence[Example], most_tokens: int
+) -> Iterator[Rollout | None]:
+    """vLLM with the model's weights, where it is wanted and there is something to decode."""
+    make = vllm_maker(vllm, encoder, examples, most_tokens)
+    if make is None:
+        yield None
+        return
+    engine = make(model, Accelerator())
+    with engine.renewed():
+        yield engine
 
 
 def chunks(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:

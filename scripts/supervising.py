@@ -11,6 +11,7 @@ from trl import SFTConfig
 
 from latro.encoding import Encoder
 from latro.errors import InputError
+from latro.rollout.choosing import make_engine
 from latro.sft import SftBaseline, supervised_row
 from latro.types import Example, LeftOut
 from scripts.arguments import arguments, join_processes
@@ -31,6 +32,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     check_config(cfg)
     check_push(cfg.push_to_hub)
     evaluation = instantiate(cfg.evaluation)
+    make_engine(evaluation.engine, evaluation.batch_rows)  # refuses one that this script does not have
     args = sft_arguments(cfg)
     join_processes(args)
     with args.main_process_first(desc="looking at the run folder"):

@@ -8,6 +8,7 @@ from accelerate.utils import gather_object
 from latro.encoding import Encoder
 from latro.errors import InputError
 from latro.evaluation import EvaluationConfig, Item, compare_with_others, evaluate, summary
+from latro.rollout.choosing import VLLM
 from latro.tasks.base import Task
 from latro.types import Example
 from scripts.run import Run
@@ -57,7 +58,8 @@ class Validator:
         n = len(self.examples)
         indices = [index % n for index in range(rank, -(-n // world) * world, world)]
         mine = [self.examples[index] for index in indices]
-        own = evaluate(model, self.encoder, self.task, mine, self.config)
+        elsewhere = self.trainer.vllm if self.config.engine == VLLM else None
+        own = evaluate(model, self.encoder, self.task, mine, self.config, engine=elsewhere)
         items = self.gathered(indices, own)
         if n == 1:
             return items

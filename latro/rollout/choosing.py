@@ -13,14 +13,22 @@ ENGINES: dict[str, Callable[[int | None], Rollout]] = {
 }
 
 
+VLLM = "vllm"
+"""The engine that has weights of its own, so that it is made once for a run: see `latro.rollout.vllm`."""
+
+
 def make_engine(name: str, batch_rows: int | None) -> Rollout:
     """`continuous` or `generate`, with so many rows in flight; None: as many as fit into memory."""
+    if name == VLLM:
+        raise InputError(
+            "engine=vllm: only train_latro and evaluate_latro have one; choose continuous or generate here"
+        )
     return ENGINES[name](batch_rows)
 
 
 def check_engine(group: str, name: str, batch_rows: int | None) -> None:
     """Refuse an unknown engine or an impossible number of rows; `group` names the knobs' place."""
-    if name not in ENGINES:
-        raise InputError(f"{group}.engine={name!r}: choose {' or '.join(ENGINES)}")
+    if name not in (*ENGINES, VLLM):
+        raise InputError(f"{group}.engine={name!r}: choose {', '.join(ENGINES)} or {VLLM}")
     if batch_rows is not None and batch_rows < 1:
         raise InputError(f"{group}.batch_rows={batch_rows} must be at least 1, or null to choose from memory")

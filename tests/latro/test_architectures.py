@@ -78,13 +78,14 @@ class Stepped:
                     "save_strategy": "no", "report_to": [], "use_cpu": True, "disable_tqdm": True, "seed": 1,
                     "remove_unused_columns": False, "dataloader_pin_memory": False, "logging_steps": 1,
                 }
-                | {name: value for name, value in knobs.items() if name not in ("dtype", "scoring")},
+                | {name: value for name, value in knobs.items() if name not in ("dtype", "scoring", "vllm")},
             ),
             objective_config=objective,
             sampling=replace(sampling, dtype=knobs.get("dtype")),
             scoring=knobs.get("scoring", ScoringConfig()),
             markers=task.answer_markers,
             on_samples=self.samples.extend,
+            vllm=knobs.get("vllm"),
         )  # fmt: skip
         self.trainer.remove_callback(PrinterCallback)
         self.trainer.train()
