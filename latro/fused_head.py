@@ -112,8 +112,9 @@ class TrainedHead(torch.autograd.Function):
         logprob_A, normaliser_A = torch.empty_like(scale_A), torch.empty_like(scale_A)
         for rows, logits_CV in logit_chunks(hidden_AH, weight_VH, kept_CV):
             logprob_A[rows], normaliser_A[rows] = chunk_logprob(logits_CV, token_A[rows], scale_A[rows])
-        ctx.save_for_backward(hidden_AH, weight_VH, token_A, scale_A, normaliser_A)
-        ctx.kept_CV = kept_CV
+        # By this way alone does checkpointing know of the logits, and drop them in a pass that is run again.
+        ctx.save_for_backward(hidden_AH, weight_VH, token_A, scale_A, normaliser_A, kept_CV)
+        ctx.spent = False
         return logprob_A
 
     @staticmethod
@@ -122,16 +123,15 @@ class TrainedHead(torch.autograd.Function):
 
         The kept logits are used up by it. Another backward pass over the same graph computes them again.
         """
-        hidden_AH, weight_VH, token_A, scale_A, normaliser_A = ctx.saved_tensors
+        hidden_AH, weight_VH, token_A, scale_A, normaliser_A, kept_CV = ctx.saved_tensors
         A, V = hidden_AH.shape[0], weight_VH.shape[0]
-        kept_CV, ctx.kept_CV = ctx.kept_CV, hidden_AH.new_empty(0, V)
-        kept = kept_CV.shape[0]
+        kept, ctx.spent = 0 if ctx.spent else kept_CV.shape[0], True
         hidden_grad_AH = torch.empty_like(hidden_AH)
         weight_grad_VH = torch.zeros_like(weight_VH, dtype=wide(weight_VH.dtype))
         buffer_CV = hidden_AH.new_empty(min(chunk_rows(weight_VH), A - kept), V)
         for rows in row_chunks(hidden_AH, weight_VH, kept):
             if rows.stop <= kept:
-                logits_CV = kept_CV[rows]
+                logits_CV = kept_CV.data[rows]  # unseen by autograd: `spent` keeps all others from them
             else:
                 logits_CV = torch.mm(hidden_AH[rows], weight_VH.T, out=buffer_CV[: rows.stop - rows.start])
             logit_gradient(

@@ -266,15 +266,15 @@ def head_gradient(model: ModelSizes, work: Work) -> float:
 
 
 def head_bytes(model: ModelSizes, work: Work) -> float:
-    """Bytes of logits, their gradient, and the head's own gradient, at the start of the backward pass."""
+    """Bytes of logits, of their gradient where none are kept, and of the head's own, as the backward pass starts."""
     scored = work.rows_together * (work.rationale + work.answer)
     logits = scored * model.vocabulary * work.weight_bytes
     states = 2 * scored * model.hidden * work.weight_bytes
     if not work.fused_head:
         chunk = 2 * min(PLAIN_CHUNK, scored) * model.vocabulary * 4
         return 2 * logits + chunk + states + head_gradient(model, work)
-    buffer = min(max(HEAD_CHUNK, model.vocabulary), scored * model.vocabulary) * work.weight_bytes
-    kept = 0 if work.lora_rank is not None else min(logits, work.head_memory * 2**30)
+    kept = 0.0 if work.lora_rank is not None else min(logits, work.head_memory * 2**30)
+    buffer = min(max(HEAD_CHUNK, model.vocabulary) * work.weight_bytes, logits - kept)
     return kept + buffer + states + head_gradient(model, work)
 
 

@@ -72,10 +72,10 @@ def held(scoring: ScoringConfig, lora: bool, checkpointing: bool = False) -> int
     rationales = [Rationale(ids=tuple(text((80,)).tolist()), text="", ending=()) for _ in range(8)]
     batch = join([text((40,)).tolist()] * 2, rationales, [text((8,)).tolist()] * 2, 0)
     with Live() as live:
-        before = live.now
+        live.known |= {weight.untyped_storage()._cdata for weight in model.parameters()}
         result = likelihood(model, batch, score_stop=False, scoring=scoring)
         (result.rationale_B.sum() + result.answer_BT.sum()).backward()
-    return live.most - before
+    return live.most
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def held(scoring: ScoringConfig, lora: bool, checkpointing: bool = False) -> int
     ],
     ids=["fused", "less kept", "lora", "plain head", "rows", "shared prompt", "checkpointing"],
 )
-def test_an_updates_memory_is_within_a_tenth_of_the_plan(scoring, lora, checkpointing, monkeypatch):
+def test_an_updates_memory_is_what_the_plan_says(scoring, lora, checkpointing, monkeypatch):
     for module in (fused_head, planning):
         monkeypatch.setattr(module, "CHUNK" if module is fused_head else "HEAD_CHUNK", 2**16)
     monkeypatch.setattr(fused_head, "BLOCK", 2**11)
@@ -103,7 +103,7 @@ def test_an_updates_memory_is_within_a_tenth_of_the_plan(scoring, lora, checkpoi
         rows=scoring.rows, checkpointing=checkpointing,
     )  # fmt: skip
     planned = memory_parts(SIZES, work)["update"]
-    assert held(scoring, lora, checkpointing) == pytest.approx(planned, rel=0.1)
+    assert held(scoring, lora, checkpointing) == pytest.approx(planned, rel=0.08 if checkpointing else 0.02)
 
 
 def test_the_sizes_are_those_of_the_configuration():
