@@ -68,10 +68,23 @@ def is_sharded(model: Any) -> bool:
 
 
 def rows_that_fit(model: Any, longest: int) -> int:
-    """Rows of up to `longest` tokens that fit into half of the free memory, 1 to 256."""
+    """Rows of up to `longest` tokens that fit into half of the free memory, 1 to 256.
+
+    Processes that must keep step take the fewest that any of them has room for.
+    """
     config = model.config.get_text_config(decoder=True)
     memory = free_bytes(model.device) * MEMORY_SHARE
-    return max(1, min(MOST_ROWS, int(memory // row_bytes(config, longest, model.dtype.itemsize))))
+    rows = max(1, min(MOST_ROWS, int(memory // row_bytes(config, longest, model.dtype.itemsize))))
+    return fewest(rows, model.device) if must_keep_step(model) else rows
+
+
+def fewest(rows: int, device: torch.device) -> int:
+    """The smallest of all processes' numbers; every process calls it."""
+    from torch import distributed
+
+    smallest = torch.tensor(rows, device=device)
+    distributed.all_reduce(smallest, op=distributed.ReduceOp.MIN)
+    return int(smallest)
 
 
 def row_bytes(config: Any, longest: int, itemsize: int) -> int:

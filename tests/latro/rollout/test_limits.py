@@ -1,6 +1,8 @@
 """What goes to the plain engine, and how many rows fit. Without these, a model could be sampled wrongly in silence."""
 
+import multiprocessing
 from dataclasses import dataclass, replace
+from multiprocessing.queues import Queue
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from latro.exact import small_world
 from latro.rollout import continuous, limits
 from latro.rollout.base import Request
 from latro.rollout.continuous import ContinuousEngine
-from latro.rollout.limits import find_obstacle, row_bytes, rows_that_fit
+from latro.rollout.limits import fewest, find_obstacle, row_bytes, rows_that_fit
 from latro.rollout.plain import GenerateEngine
 from tests.fakes import table_model
 from tests.latro.tiny_models import tiny_model, tiny_tokenizer
@@ -122,3 +124,30 @@ def test_rows_are_chosen_from_half_of_the_free_memory(monkeypatch: pytest.Monkey
         assert rows_that_fit(model, 100) == rows
     monkeypatch.undo()
     assert 1 <= rows_that_fit(model, 100) <= 256
+
+
+def smallest_of(rank: int, rendezvous: str, answers: Queue) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    answers.put(fewest(7 - 3 * rank, torch.device("cpu")))
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_agree_on_the_fewest_rows(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    processes = [
+        context.Process(target=smallest_of, args=(rank, str(tmp_path / "meet"), answers)) for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    assert [answers.get(timeout=100) for _ in processes] == [4, 4]
+    for process in processes:
+        process.join()
+
+
+def test_rows_that_share_weights_are_agreed_on(monkeypatch: pytest.MonkeyPatch):
+    model = tiny_model("llama", TOKENIZER)
+    assert rows_that_fit(model, 40) > 1
+    monkeypatch.setattr("latro.rollout.limits.must_keep_step", lambda model: True)
+    monkeypatch.setattr("latro.rollout.limits.fewest", lambda rows, device: 1)
+    assert rows_that_fit(model, 40) == 1
