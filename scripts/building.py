@@ -66,16 +66,16 @@ def vllm_config(cfg: DictConfig, *engines: str) -> VllmConfig | None:
 
 
 def vllm_maker(
-    config: VllmConfig | None, encoder: Encoder, examples: Sequence[Example], most_tokens: int
+    config: VllmConfig | None, encoder: Encoder, wanted: Sequence[tuple[Sequence[Example], int]]
 ) -> Callable[[Any, Any], VllmEngine] | None:
-    """Makes the engine for a model and its accelerator, with room for `most_tokens` behind the longest prompt.
+    """Makes the engine for a model and its accelerator; None where there is nothing to make or to decode.
 
-    None where there is nothing to make or nothing to decode.
+    `wanted` are examples with the most tokens that are decoded behind their prompts.
     """
-    if config is None or not examples:
+    rows = [len(encoder.prompt_ids(e.prompt)) + most for examples, most in wanted for e in examples if config]
+    if config is None or not rows:
         return None
-    longest = max(len(encoder.prompt_ids(example.prompt)) for example in examples) + most_tokens
-    return partial(VllmEngine, config, tokenizer=encoder.tokenizer, longest=longest)
+    return partial(VllmEngine, config, tokenizer=encoder.tokenizer, longest=max(rows))
 
 
 def context_length(model: Any) -> int | None:

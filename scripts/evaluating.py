@@ -22,7 +22,14 @@ from latro.rollout.base import Rollout
 from latro.rollout.vllm import VllmConfig
 from latro.tasks.base import Task
 from latro.types import Example, Graded
-from scripts.building import build_encoder, build_model, build_task, fitting, vllm_config, vllm_maker
+from scripts.building import (
+    build_encoder,
+    build_model,
+    build_task,
+    fitting,
+    vllm_config,
+    vllm_maker,
+)
 from scripts.checking import check_config
 from scripts.prompting import prompted_otherwise
 from scripts.report import write_report
@@ -84,7 +91,7 @@ def decoding_by(
     vllm: VllmConfig | None, model: Any, encoder: Encoder, examples: Sequence[Example], most_tokens: int
 ) -> Iterator[Rollout | None]:
     """vLLM with the model's weights, where it is wanted and there is something to decode."""
-    make = vllm_maker(vllm, encoder, examples, most_tokens)
+    make = vllm_maker(vllm, encoder, [(examples, most_tokens)])
     if make is None:
         yield None
         return

@@ -23,7 +23,14 @@ from latro.tasks.base import Task
 from latro.trainer import LatroTrainer
 from latro.types import Example, LeftOut
 from scripts.arguments import join_processes, training_arguments, warn_of_rounding
-from scripts.building import build_encoder, build_model, build_task, fitting, vllm_config, vllm_maker
+from scripts.building import (
+    build_encoder,
+    build_model,
+    build_task,
+    fitting,
+    vllm_config,
+    vllm_maker,
+)
 from scripts.callbacks import ProgressBar, Recorder, SampleWriter
 from scripts.checking import check_config
 from scripts.finishing import check_push, finish
@@ -79,7 +86,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
             scoring=instantiate(cfg.scoring),
             markers=task.answer_markers,
             callbacks=[Recorder(run), bar, *callbacks],
-            vllm=vllm_maker(vllm, encoder, [*examples, *validation], max(room, evaluation.max_tokens)),
+            vllm=vllm_maker(vllm, encoder, [(examples, room), (validation, evaluation.max_tokens)]),
         )
         trainer.validate = validator = Validator(trainer, run, encoder, task, validation, evaluation)
         writer = SampleWriter(run, cfg.show_samples)

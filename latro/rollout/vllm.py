@@ -6,11 +6,14 @@ with which it was drawn. vLLM's kernels round differently from those that score,
 `latro/sampler_kl` tells how nearly, and `objective.importance_cap` weighs by it.
 """
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from latro.encoding import Encoder
 from latro.errors import InputError
@@ -18,8 +21,8 @@ from latro.rollout.base import Continuation, Done, Request, ignore
 from latro.rollout.ending import Ending
 
 MODES = ("colocate", "server")
-LEAST_TEMPERATURE = 0.01
-"""vLLM raises a smaller one to this, and would no longer draw from the policy."""
+TEMPERATURES = (0.01, 2.0)
+"""vLLM raises a smaller one to the first, and would no longer draw from the policy; it refuses one above the second."""
 REQUESTS = 64
 """Rows asked of a server at once by one process; trl's client keeps as many connections."""
 SERVE = (
@@ -41,6 +44,8 @@ class VllmConfig:
     """Tokens of prompt and continuation that a colocated vLLM makes room for; None: those of the longest row."""
     enable_sleep_mode: bool = False
     """A colocated vLLM gives its memory back while the policy is updated."""
+    max_num_seqs: int = 256
+    """Rows that a colocated vLLM has in flight at most."""
     model_impl: str = "auto"
     """`auto`, `vllm` or `transformers`: whose code runs the colocated model."""
     server_base_url: str | None = None
@@ -62,8 +67,10 @@ class VllmConfig:
             raise InputError(
                 f"vllm.gpu_memory_utilization={self.gpu_memory_utilization} must be above 0 and at most 1"
             )
-        if self.max_model_length is not None and self.max_model_length < 2:
-            raise InputError(f"vllm.max_model_length={self.max_model_length} must be at least 2")
+        for name, least in (("max_model_length", 2), ("max_num_seqs", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"vllm.{name}={value} must be at least {least}")
 
 
 class VllmEngine:
@@ -77,10 +84,18 @@ class VllmEngine:
         Raises InputError where its server cannot be reached or takes no weights, and for an adapter that cannot be
         handed over.
         """
+        from latro.rollout.adapted import check_adapters
+        from latro.rollout.vllm_weights import client_of, random_numbers_kept, transfer_of
+
         self.config = config
         self.accelerator = accelerator
-        self.transfer = transfer_of(config, model, accelerator, tokenizer, longest)
-        self.client: Any = client_of(config, self.transfer) if config.mode == "server" else None
+        check_adapters(model, sharded=accelerator.distributed_type in ("DEEPSPEED", "FSDP"))
+        try:
+            with random_numbers_kept():
+                self.transfer = transfer_of(config, model, accelerator, tokenizer, longest)
+            self.client: Any = client_of(config, self.transfer) if config.mode == "server" else None
+        except (OSError, RuntimeError, ValueError) as error:  # requests' ConnectionError is an OSError
+            raise InputError(f"engine=vllm, vllm.mode={config.mode}: {error}") from error
 
     @contextmanager
     def renewed(self) -> Iterator[None]:
@@ -89,7 +104,8 @@ class VllmEngine:
         Behind it a vLLM that may sleep gives its memory back.
         """
         sleeps = self.config.mode == "colocate" and self.config.enable_sleep_mode
-        self.transfer.sync_weights()
+        with torch.no_grad():
+            self.transfer.sync_weights()
         self.accelerator.wait_for_everyone()
         if sleeps:
             self.transfer.llm.wake_up(tags=["kv_cache"])
@@ -103,16 +119,17 @@ class VllmEngine:
         self, model: Any, encoder: Encoder, request: Request, done: Done = ignore
     ) -> list[Continuation]:
         """See `Rollout`; the model is vLLM's own, as `renewed` left it."""
-        if request.seeds is not None and request.temperature < LEAST_TEMPERATURE:
+        least, most = TEMPERATURES
+        if request.seeds is not None and not least <= request.temperature <= most:
             raise InputError(
-                f"a temperature of {request.temperature} is below {LEAST_TEMPERATURE}, the least that vLLM draws at; "
-                "raise it, or use engine=continuous"
+                f"vLLM draws at temperatures of {least} to {most}, not {request.temperature}; use engine=continuous"
             )
         asked = [sampling_parameters(request, encoder, row) for row in range(len(request.prompts))]
         ask = self.ask_beside if self.client is None else self.ask_server
         ending = Ending(encoder, request.markers)
         answers = []
         for answer in ask([list(prompt) for prompt in request.prompts], asked):
+            refuse_broken(answer)
             answers.append(ended(answer, ending))
             done(len(answers))
         return answers
@@ -121,11 +138,12 @@ class VllmEngine:
         """The rows' continuations, from the vLLM of this process."""
         from vllm import SamplingParams
 
-        outputs = self.transfer.llm.generate(
-            [{"prompt_token_ids": prompt} for prompt in prompts],
-            sampling_params=[SamplingParams(**parameters) for parameters in asked],
-            use_tqdm=False,
-        )
+        with torch.autocast(self.accelerator.device.type, enabled=False):  # vLLM has its own precision
+            outputs = self.transfer.llm.generate(
+                [{"prompt_token_ids": prompt} for prompt in prompts],
+                sampling_params=[SamplingParams(**parameters) for parameters in asked],
+                use_tqdm=False,
+            )
         for output in outputs:
             tokens, table = output.outputs[0].token_ids, output.outputs[0].logprobs
             drawn = [entry[token].logprob for token, entry in zip(tokens, table or [], strict=bool(table))]
@@ -185,33 +203,10 @@ def ended(answer: Continuation, ending: Ending) -> Continuation:
     return Continuation(tokens=tokens[: last + 1], logprobs=answer.logprobs[: last + 1])
 
 
-def transfer_of(config: VllmConfig, model: Any, accelerator: Any, tokenizer: Any, longest: int) -> Any:
-    """trl's connection to vLLM, which knows how weights get there."""
-    from latro.rollout.vllm_weights import WeightTransfer, check_adapters
-
-    check_adapters(model, sharded=accelerator.distributed_type in ("DEEPSPEED", "FSDP"))
-    try:
-        return WeightTransfer(
-            model,
-            accelerator,
-            tokenizer,
-            mode=config.mode,
-            server_base_url=config.server_base_url,
-            server_timeout=config.server_timeout,
-            group_port=config.group_port,
-            gpu_memory_utilization=config.gpu_memory_utilization,
-            max_model_length=config.max_model_length or longest,
-            enable_sleep_mode=config.enable_sleep_mode,
-            model_impl=config.model_impl,
+def refuse_broken(answer: Continuation) -> None:
+    """Raise InputError where a token was drawn with a log-probability that is no number (trl reads NaN as None)."""
+    if any(value is None or not math.isfinite(value) for value in answer.logprobs):
+        raise InputError(
+            "vLLM's scores are not finite numbers: the policy's weights have run away; lower trainer.learning_rate, "
+            "set trainer.max_grad_norm, or check the checkpoint"
         )
-    except (OSError, RuntimeError) as error:  # requests' ConnectionError is an OSError
-        raise InputError(f"engine=vllm, vllm.mode={config.mode}: {error}") from error
-
-
-def client_of(config: VllmConfig, transfer: Any) -> Any:
-    """The process's own way to ask the server; the main process has one already, over which weights go as well."""
-    if hasattr(transfer, "vllm_client"):
-        return transfer.vllm_client
-    from trl.generation.vllm_client import VLLMClient
-
-    return VLLMClient(base_url=config.server_base_url, connection_timeout=config.server_timeout)

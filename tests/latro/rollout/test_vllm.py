@@ -5,29 +5,39 @@ distribution that the model's own settings have narrowed.
 """
 
 import json
+import math
+import multiprocessing
+import random
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.queues import Queue
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy
 import pytest
 import torch
 from accelerate import Accelerator
 from peft import IA3Config, LoraConfig
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from transformers import set_seed
 
 from latro.adapters import LoraSettings, add_lora
 from latro.encoding import Encoder
 from latro.errors import InputError
 from latro.models import LoadedModel, ModelConfig, load_policy
+from latro.rollout.adapted import check_adapters, merged_parameters
 from latro.rollout.base import Continuation, Request
 from latro.rollout.choosing import check_engine, make_engine
 from latro.rollout.continuous import ContinuousEngine
 from latro.rollout.ending import Ending
 from latro.rollout.plain import GenerateEngine
-from latro.rollout.vllm import VllmConfig, VllmEngine, ended, sampling_parameters
-from latro.rollout.vllm_weights import check_adapters, merged_parameters
+from latro.rollout.vllm import VllmConfig, VllmEngine, ended, refuse_broken, sampling_parameters
+from latro.rollout.vllm_weights import WeightTransfer
 from latro.sampling import SamplingConfig, row_seed
 from tests.latro.rollout import vllm_stand_in
 from tests.latro.test_architectures import Stepped, encoder_of, task  # noqa: F401 - a fixture
@@ -92,9 +102,12 @@ def test_rows_are_those_of_the_other_engines_once_the_weights_are_there(loaded, 
     assert len({len(row.tokens) for row in ours}) > 3
     [started] = llm.started
     assert started.loads == len(list(loaded.model.parameters()))
-    wanted = {"max_model_len": 64, "gpu_memory_utilization": 0.3, "logprobs_mode": "processed_logprobs"}
-    assert wanted.items() <= started.knobs.items()
-    assert started.knobs["trust_remote_code"] is False
+    assert started.knobs == {
+        "dtype": "float32", "gpu_memory_utilization": 0.3, "max_model_len": 64, "max_num_seqs": 256,
+        "max_num_batched_tokens": 4096, "enable_sleep_mode": False, "model_impl": "auto",
+        "distributed_executor_backend": "external_launcher", "seed": 0, "logprobs_mode": "processed_logprobs",
+        "trust_remote_code": False,
+    }  # fmt: skip
 
 
 def test_greedy_rows_are_those_of_generate_and_tell_no_log_probabilities(loaded, llm):
@@ -201,7 +214,8 @@ def test_training_by_vllm_takes_the_steps_of_training_without(lora: bool, folder
         sampling = SamplingConfig(rationales_per_prompt=3, max_rationale_tokens=8, engine=engine)
 
         def make(model: object, accelerator: object) -> VllmEngine:
-            return VllmEngine(VllmConfig(), model, accelerator, None, longest=64)
+            tokenizer = SimpleNamespace(name_or_path=str(folder))
+            return VllmEngine(VllmConfig(), model, accelerator, tokenizer, longest=64)
 
         vllm = make if engine == "vllm" else None
         return Stepped(folder, task, tmp_path, lora=lora, sampling=sampling, max_steps=3, vllm=vllm)
@@ -226,6 +240,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.llm = llm
         self.bodies: list[dict] = []
+        self.logprobs_mode = "processed_logprobs"
         self.lock = threading.Lock()  # transformers' generate is not to be called by two threads at once
 
     @property
@@ -247,7 +262,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_GET(self) -> None:
-        self.answer({"data": [{"id": "tiny"}]} if self.path == "/v1/models" else {})
+        settings = {"vllm_config": {"model_config": {"logprobs_mode": self.server.logprobs_mode}}}
+        known = {"/v1/models": {"data": [{"id": "tiny"}]}, "/server_info": settings}
+        self.answer(known.get(self.path.partition("?")[0], {}))
 
     def do_POST(self) -> None:
         assert self.path == "/v1/completions"
@@ -275,7 +292,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(folder, llm, monkeypatch) -> Iterator[Server]:
     from trl.generation.vllm_client import VLLMClient
 
-    running = Server(vllm_stand_in.LLM(str(folder)))
+    running = Server(vllm_stand_in.LLM(str(folder), str(folder), seed=0, gpu_memory_utilization=0.3))
     # The way of the weights, over NCCL, needs GPUs on both sides.
     monkeypatch.setattr(VLLMClient, "init_communicator", lambda self, device: None)
     monkeypatch.setattr(
@@ -306,6 +323,64 @@ def test_a_server_is_asked_row_by_row_and_answers_in_order(loaded, server):
     assert sorted(body["seed"] for body in server.bodies[: len(PROMPTS) * K]) == sorted(request.seeds)
 
 
+def test_a_server_that_tells_of_another_distribution_is_refused(loaded, server):
+    server.logprobs_mode = "raw_logprobs"
+    with pytest.raises(
+        InputError, match=r"the server has --logprobs-mode raw_logprobs; start it by: .*vllm serve"
+    ):
+        engine_for(loaded, mode="server", server_base_url=server.url)
+
+
+def test_starting_vllm_leaves_the_random_numbers_of_the_process_alone(loaded, llm):
+    def draws() -> list[float]:
+        return [random.random(), float(numpy.random.rand()), float(torch.rand(()))]
+
+    set_seed(5)
+    expected = draws()
+    set_seed(5)
+    engine_for(loaded)
+    assert draws() == expected
+    assert torch.initial_seed() == 5
+
+
+@pytest.mark.parametrize("broken", [math.nan, -math.inf, None])
+def test_scores_that_are_no_numbers_stop_the_run(broken: float | None):
+    refuse_broken(Continuation(tokens=(1, 2), logprobs=(-1.0, -2.0)))
+    with pytest.raises(
+        InputError, match=r"vLLM's scores are not finite numbers: the policy's weights have run away"
+    ):
+        refuse_broken(Continuation(tokens=(1, 2), logprobs=(-1.0, broken)))
+
+
+def gathered_weights(folder: str, rendezvous: str, answers: Queue) -> None:
+    """What is handed over of a model that FSDP's second version shards, behind a forward without a backward."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=0, world_size=1)
+    model = load_policy(ModelConfig(path=folder)).model
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    mesh = init_device_mesh("cpu", (1,))
+    for part in (*model.model.layers, model):
+        fully_shard(part, mesh=mesh, reshard_after_forward=False)
+    transfer = object.__new__(WeightTransfer)
+    transfer.model, transfer.accelerator = model, SimpleNamespace(device=torch.device("cpu"))
+    transfer._dist = SimpleNamespace(is_fsdp=True, fsdp_version=2)
+    with torch.no_grad():
+        model(torch.tensor([[1, 2, 3]]))
+    assert not any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    handed = dict(transfer._iter_named_params())
+    equal = [torch.equal(handed[name], weight) for name, weight in before.items()]
+    answers.put((list(handed) == list(before), all(equal)))
+    torch.distributed.destroy_process_group()
+
+
+def test_weights_that_a_forward_left_gathered_are_handed_over(folder, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=gathered_weights, args=(str(folder), str(tmp_path / "meet"), answers))
+    process.start()
+    assert answers.get(timeout=100) == (True, True)
+    process.join()
+
+
 def test_what_cannot_work_is_refused_in_one_line(loaded, llm, monkeypatch):
     with pytest.raises(InputError, match=r"vllm\.mode='none': choose colocate or server"):
         VllmConfig(mode="none")
@@ -322,12 +397,15 @@ def test_what_cannot_work_is_refused_in_one_line(loaded, llm, monkeypatch):
         InputError, match=r"vllm\.mode=server: The vLLM server can't be reached at http://127\.0\.0\.1:9"
     ):
         engine_for(loaded, mode="server", server_base_url="http://127.0.0.1:9", server_timeout=0)
-    with pytest.raises(
-        InputError, match=r"a temperature of 0\.001 is below 0\.01, the least that vLLM draws at"
-    ):
-        engine_for(loaded).continuations(
-            None, encoder_of(loaded), request_of(encoder_of(loaded), temperature=0.001)
-        )
+    for temperature in (0.001, 2.5):
+        with pytest.raises(
+            InputError, match=rf"vLLM draws at temperatures of 0\.01 to 2\.0, not {temperature}; use"
+        ):
+            engine_for(loaded).continuations(
+                None, encoder_of(loaded), request_of(encoder_of(loaded), temperature=temperature)
+            )
+    with pytest.raises(InputError, match=r"engine=vllm, vllm\.mode=colocate: Free memory on device is less"):
+        engine_for(loaded, gpu_memory_utilization=0.99)
     with pytest.raises(InputError, match=r"sampling\.dtype=bfloat16 with sampling\.engine=vllm"):
         SamplingConfig(engine="vllm", dtype="bfloat16")
     with pytest.raises(InputError, match=r"engine=vllm: only train_latro and evaluate_latro have one"):

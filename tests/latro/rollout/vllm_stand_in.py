@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from latro.encoding import Encoder
 from latro.rollout.base import Request
@@ -62,11 +62,13 @@ class LLM:
 
     started: ClassVar[list["LLM"]] = []
 
-    def __init__(self, model: str, **knobs: Any) -> None:
+    def __init__(self, model: str, tokenizer: str, **knobs: Any) -> None:
+        if knobs["gpu_memory_utilization"] > 0.9:
+            raise ValueError("Free memory on device is less than desired GPU memory utilization")
         self.knobs = knobs
-        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        set_seed(knobs["seed"] + 1)  # vLLM seeds the generators of the process that it runs in
+        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         self.model = AutoModelForCausalLM.from_pretrained(model).eval()
-        self.tied = self.model.config.tie_word_embeddings
         self.awake = {"weights", "kv_cache"}
         worker = SimpleNamespace(model_runner=SimpleNamespace(model=SimpleNamespace(load_weights=self.load)))
         self.llm_engine = SimpleNamespace(model_executor=SimpleNamespace(driver_worker=worker))
@@ -141,7 +143,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> type[LLM]:
     module.__spec__ = ModuleSpec("vllm", None)
     module.LLM, module.SamplingParams = LLM, SamplingParams
     monkeypatch.setitem(sys.modules, "vllm", module)
-    monkeypatch.setattr(vllm_generation, "LLM", LLM, raising=False)
     for place in (vllm_generation, vllm_client):
         monkeypatch.setattr(place, "is_vllm_available", lambda *_: True)
     for name in DISTRIBUTED:  # trl sets them for vLLM; they must be gone again behind the test
