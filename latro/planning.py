@@ -85,6 +85,10 @@ class Work:
     share_prompt: bool = False
     rows: int | None = None
     checkpointing: bool = False
+    vllm_bytes: float | None = None
+    """What a colocated vLLM takes, 0 for one on a server; None where the policy itself decodes."""
+    vllm_sleeps: bool = False
+    """Whether the update may have that memory."""
 
     @property
     def rows_together(self) -> int:
@@ -185,7 +189,7 @@ def trained_weights(model: ModelSizes, work: Work) -> int:
 
 
 def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
-    """Bytes by purpose. The step's peak is `resident` plus the larger of `update` and `sampling`."""
+    """Bytes by purpose. The step's peak is `resident` plus the `highest` of `update` and `sampling`."""
     trained = trained_weights(model, work)
     adapters = 0 if work.lora_rank is None else trained * 4
     exact = 4 if work.lora_rank is not None else work.weight_bytes  # adapters and their moments are float32
@@ -196,7 +200,7 @@ def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
         "gradients": trained * exact,
         "activations": activations(model, work),
         "head": head_bytes(model, work),
-        "sampling": sampling_bytes(model, work),
+        "sampling": sampling_bytes(model, work) if work.vllm_bytes is None else work.vllm_bytes,
     }
     # Gradients of the first micro-batch (or slice) grow while activations go; those of later ones find them there.
     held = parts["gradients"] if work.micro_batches > 1 or work.sliced else 0.0
@@ -208,8 +212,14 @@ def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
         layer += layer_activations(model, work)
     parts["update"] = max(parts["activations"] + max(parts["head"], layer) + held, parts["gradients"])
     parts["resident"] = parts["weights"] + parts["reference"] + parts["optimizer"]
-    parts["peak"] = parts["resident"] + max(parts["update"], parts["sampling"])
+    parts["peak"] = parts["resident"] + highest(work, parts["update"], parts["sampling"])
     return parts
+
+
+def highest(work: Work, update: float, sampling: float) -> float:
+    """Bytes of the two together: one after the other, but for a vLLM that is there all the time."""
+    stays = work.vllm_bytes is not None and not work.vllm_sleeps
+    return update + sampling if stays else max(update, sampling)
 
 
 def sharded_peak(model: ModelSizes, work: Work, processes: int) -> float:
@@ -223,7 +233,11 @@ def sharded_peak(model: ModelSizes, work: Work, processes: int) -> float:
     divided = (parts["weights"] + parts["reference"] + parts["gradients"] + exact) / processes
     again = layer_activations(model, work) if work.checkpointing else 0.0
     gathered = 2 * max(model.layer, model.matrix) * work.weight_bytes
-    return divided + gathered + max(parts["activations"] + max(parts["head"], again), parts["sampling"])
+    return (
+        divided
+        + gathered
+        + highest(work, parts["activations"] + max(parts["head"], again), parts["sampling"])
+    )
 
 
 def body_tokens(work: Work) -> int:

@@ -66,8 +66,8 @@ def gathers(model: ModelSizes, work: Work, sharding: str) -> tuple[float, float]
 
     `none`: the gradients are summed once a step, which moves them twice. `zero3`: a micro-batch gathers the reference
     once, the policy for its forward and again for its backward pass, and scatters its gradients; sampling gathers the
-    policy once. `fsdp2`: the reference is whole, but sampling gathers the policy again for every token of every round.
-    Raises InputError for another word.
+    policy once. `fsdp2`: the reference is whole, but sampling gathers the policy again for every token of every round;
+    where vLLM decodes it is gathered once, on the way there. Raises InputError for another word.
     """
     if sharding not in SHARDINGS:
         raise InputError(f"sharding={sharding!r}: choose one of {', '.join(SHARDINGS)}")
@@ -78,12 +78,14 @@ def gathers(model: ModelSizes, work: Work, sharding: str) -> tuple[float, float]
     policy = work.micro_batches * (2 * whole + gradients)
     if sharding == "zero3":
         return whole, policy + work.micro_batches * model.parameters * work.reference_bytes
+    if work.vllm_bytes is not None:
+        return whole, policy
     rounds = -(-work.prompts * work.micro_batches * work.K // work.batch_rows)
     return whole * work.rationale * rounds, policy
 
 
 def peak(model: ModelSizes, work: Work, devices: int, sharding: str) -> float:
-    """Bytes on each device. ZeRO-3 holds the whole policy while it samples; under FSDP2 the reference is whole."""
+    """Bytes on each device. ZeRO-3 holds the whole policy while that decodes; under FSDP2 the reference is whole."""
     parts = memory_parts(model, work)
     if sharding == "none":
         return parts["peak"]
@@ -91,7 +93,8 @@ def peak(model: ModelSizes, work: Work, devices: int, sharding: str) -> float:
     exact = trained_weights(model, work) * (1 + work.moments) * 4
     sampling = (parts["weights"] + parts["reference"] + exact) / devices + parts["sampling"]
     if sharding == "zero3":
-        return max(sharded_peak(model, work, devices), sampling + parts["weights"] * elsewhere)
+        sampling += parts["weights"] * elsewhere if work.vllm_bytes is None else 0.0
+        return max(sharded_peak(model, work, devices), sampling)
     return max(sharded_peak(model, work, devices), sampling) + parts["reference"] * elsewhere
 
 

@@ -33,7 +33,9 @@ from latro.planning import (
     model_sizes,
     time_parts,
 )
+from latro.rollout.choosing import VLLM
 from latro.rollout.limits import MOST_ROWS
+from latro.rollout.vllm import VllmConfig
 from latro.sampling import SamplingConfig
 from latro.scored_tokens import ScoringConfig
 from latro.types import Example
@@ -67,6 +69,8 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     hardware = hardware_given(cfg.hardware) if cfg.hardware else probe()
     sampling = instantiate(cfg.sampling)
     mean_work = work_of(cfg, config, sampling, instantiate(cfg.scoring))
+    if sampling.engine == VLLM:
+        mean_work = with_vllm(mean_work, instantiate(cfg.vllm), hardware)
     lengths = [tokens(example.prompt) + TEMPLATE_TOKENS for example in examples]
     answer = math.ceil(fmean(tokens(example.answer) for example in examples))
     mean_work = replace(mean_work, prompt=math.ceil(fmean(lengths)), answer=answer)
@@ -130,6 +134,21 @@ def work_of(cfg: DictConfig, config: ModelConfig, sampling: SamplingConfig, scor
         share_prompt=scoring.share_prompt,
         rows=scoring.rows,
         checkpointing=bool(cfg.trainer.activation_checkpointing),
+    )
+
+
+def with_vllm(work: Work, config: VllmConfig, hardware: Hardware) -> Work:
+    """The step where vLLM decodes. Raises InputError where its share is one of a memory that is not known."""
+    if config.mode == "server":
+        return replace(work, vllm_bytes=0.0)
+    if hardware.memory is None:
+        raise InputError(
+            f"vllm.gpu_memory_utilization={config.gpu_memory_utilization}: the memory of {hardware.name} is not known; "
+            "give hardware=FLOP/s,bytes/s,GB"
+        )
+    taken = config.gpu_memory_utilization * hardware.memory
+    return replace(
+        work, vllm_bytes=taken, vllm_sleeps=config.enable_sleep_mode, batch_rows=config.max_num_seqs
     )
 
 

@@ -1,6 +1,7 @@
 """The plan's arithmetic: against literal numbers, and against the bytes that a tiny model's update really held."""
 
 import weakref
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -136,6 +137,19 @@ def test_memory_adds_up():
                                     reference_bytes=0))  # fmt: skip
     assert lora["reference"] == 0
     assert lora["gradients"] == 4 * 8 * 16 * (2 * 1024 + 2 * 768 + 3 * 1920)
+
+
+def test_a_vllm_beside_the_training_is_there_all_the_time_unless_it_sleeps():
+    model = model_sizes(CONFIG, "config.json")
+    work = Work(prompts=1, micro_batches=1, K=8, prompt=100, rationale=200, answer=12)
+    alone = memory_parts(model, work)
+    beside = memory_parts(model, replace(work, vllm_bytes=5e9))
+    assert beside["sampling"] == 5e9
+    assert beside["peak"] == alone["resident"] + alone["update"] + 5e9
+    sleeping = memory_parts(model, replace(work, vllm_bytes=5e9, vllm_sleeps=True))
+    assert sleeping["peak"] == alone["resident"] + 5e9
+    served = memory_parts(model, replace(work, vllm_bytes=0.0))
+    assert served["peak"] == alone["resident"] + alone["update"]
 
 
 def test_hardware_by_name_and_by_numbers():

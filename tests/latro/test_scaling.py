@@ -64,5 +64,14 @@ def test_traffic_of_the_update_is_hidden_and_that_of_sampling_is_not() -> None:
     assert eight.rate == 24 / (eight.sampling + eight.update)
 
 
+def test_where_vllm_decodes_fsdp_gathers_the_policy_once_and_zero3_never_holds_it_whole() -> None:
+    elsewhere = replace(WORK, vllm_bytes=0.0)
+    assert gathers(MODEL, elsewhere, "fsdp2")[0] == gathers(MODEL, elsewhere, "zero3")[0] == 3984
+    assert gathers(MODEL, WORK, "fsdp2")[0] > 3984
+    heavy = replace(WORK, K=1, prompt=1, rationale=1, answer=1)  # the weights outweigh the activations
+    saved = peak(MODEL, heavy, 8, "zero3") - peak(MODEL, replace(heavy, vllm_bytes=0.0), 8, "zero3")
+    assert saved > 0
+
+
 def test_a_prompt_is_not_shared() -> None:
     assert [same_batch(WORK, 24, n).micro_batches for n in (1, 8, 16, 64)] == [24, 3, 2, 1]

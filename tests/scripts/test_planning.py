@@ -57,6 +57,18 @@ def test_epochs_of_samples_are_a_kth_of_a_pass(folder: Path) -> None:
     assert plan(composed(*common, "objective.preset=official_code"))["steps"] == 4
 
 
+def test_the_plan_counts_vllms_share(folder: Path) -> None:
+    common = ("task=running_sums", "model=base", f"model.path={folder}", "hardware=T4", "limit=24")
+    alone = plan(composed(*common))["memory"]
+    beside = plan(composed(*common, "sampling.engine=vllm", "vllm.gpu_memory_utilization=0.25"))["memory"]
+    assert beside["sampling"] == 4e9
+    assert beside["peak"] == alone["resident"] + alone["update"] + 4e9
+    served = plan(
+        composed(*common, "sampling.engine=vllm", "vllm=server", "vllm.server_base_url=http://host:8000")
+    )
+    assert served["memory"]["sampling"] == 0
+
+
 def test_the_plan_goes_on_to_more_devices(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ("task=running_sums", "model=base", f"model.path={folder}", "hardware=T4", "limit=24")
     plan(composed(*common, "devices=[1,8]", "sharding=fsdp2"))
