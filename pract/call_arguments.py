@@ -85,16 +85,17 @@ def read_object(text: str) -> dict[str, Any] | None:
 
 def too_large(arguments: Mapping[str, Any]) -> str:
     """`too long` or `nested too deep`, or an empty text."""
-    if _deeper(arguments, MAX_DEPTH):
+    if deeper(arguments):
         return "nested too deep"
     return "too long" if len(_ENCODE(arguments)) > MAX_ARGUMENTS else ""
 
 
-def _deeper(value: Any, levels: int) -> bool:
+def deeper(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether lists and objects stand in one another more than so many levels deep."""
     if not isinstance(value, dict | list):
         return False
     items = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_deeper(item, levels - 1) for item in items)
+    return levels == 0 or any(deeper(item, levels - 1) for item in items)
 
 
 def encodable(text: str) -> str:

@@ -7,10 +7,12 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from pract.call_arguments import MAX_DEPTH, deeper
 from pract.types import ActionSpec
 
 JSON_TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
 LONGEST_VALUE = 80
+TOO_DEEP = f"arguments are nested more than {MAX_DEPTH} levels deep"
 
 
 class ArgumentReader:
@@ -27,8 +29,12 @@ class ArgumentReader:
         Numbers, booleans, lists and objects written as text are read as what the schema asks for, because
         that is how most models write them.
         """
+        if deeper(arguments):
+            return {}, TOO_DEEP
         clean = writable(dict(arguments))
         values = {name: _coerced(value, self._properties.get(name, {})) for name, value in clean.items()}
+        if deeper(values):  # a text may hold as much
+            return {}, TOO_DEEP
         if values.keys() == self._plain and all(type(value) is str for value in values.values()):
             return values, ""
         error = next(iter(self._validator.iter_errors(values)), None)

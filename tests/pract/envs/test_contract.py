@@ -24,6 +24,15 @@ from pract.errors import InputError
 from pract.records import to_json
 from pract.types import Action
 
+
+def nested(levels: int) -> list[Any]:
+    """Lists in one another."""
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 BUNDLED_KINDS: list[Callable[[], Environment]] = [WebShop, Todo, Sheet, HotpotQA, Academia, Movie, Weather]
 FUZZED = 10_000
 JUNK: list[Any] = [
@@ -47,6 +56,9 @@ JUNK: list[Any] = [
     [[]],
     [[1, [2]]],
     {"a": {"b": []}},
+    nested(31),
+    nested(5000),
+    "[" * 900 + "]" * 900,
     "A1",
     "Sheet1",
     "2031-02-30",
