@@ -7,7 +7,6 @@ Sampling is on-policy with one update per batch: the pass that carries the gradi
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,15 +15,16 @@ from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from latro.encoding import NO_RATIONALE, Encoder, Rationale, RationaleBatch, join
+from latro.encoding import Encoder, join
 from latro.errors import InputError
-from latro.likelihood import DEFAULT, Likelihood, drawn_logprob, likelihood
-from latro.objective import ObjectiveConfig, Penalty, Scores, answer_reward, objective
+from latro.likelihood import DEFAULT
+from latro.objective import ObjectiveConfig, Penalty, answer_reward, objective
 from latro.records import Sample, make_samples, step_metrics
 from latro.rollout.choosing import VLLM
 from latro.rollout.vllm import VllmEngine
 from latro.sampling import LowPrecisionCopy, SamplingConfig, row_seed, sample_rationales
 from latro.scored_tokens import ScoringConfig
+from latro.scoring import Scorer
 from latro.types import Example
 
 Evaluate = Callable[[Any], dict[str, float]]
@@ -71,11 +71,13 @@ class LatroTrainer(Trainer):
             callbacks=[*(callbacks or []), StepEnd(self)],
         )
         refuse_misfits(scoring, args, self.accelerator.distributed_type)
-        self.scoring = scoring
         self.encoder = encoder
         self.examples = examples
         self.objective_config = objective_config
         self.sampling = sampling
+        self.scorer = Scorer(
+            encoder=encoder, objective=objective_config, temperature=sampling.temperature, scoring=scoring
+        )
         self.markers = tuple(markers)
         self.validate = evaluate
         self.on_samples = on_samples
@@ -136,7 +138,9 @@ class LatroTrainer(Trainer):
         """
         with self.compute_loss_context_manager():
             rewards = [
-                answer_reward(self.policy_scores(self.model_wrapped, **part), self.objective_config)
+                answer_reward(
+                    self.scorer.without_reference(self.model_wrapped, **part), self.objective_config
+                )
                 for part in inputs
             ]
         return float(torch.cat([part.flatten() for part in rewards]).mean())
@@ -180,7 +184,7 @@ class LatroTrainer(Trainer):
 
         Processes average their gradients, hence the factor of their number.
         """
-        scores = self.score(model, **inputs)
+        scores = self.scorer.scores(model, self.reference, **inputs)
         generator = torch.Generator().manual_seed(
             row_seed(self.args.seed, self.state.global_step, inputs["examples"][0].id, "shuffle")
         )
@@ -201,58 +205,6 @@ class LatroTrainer(Trainer):
                 f"step {self.state.global_step + 1}: the loss of {names} is not a finite number: the weights have run "
                 "away; lower trainer.learning_rate or set trainer.max_grad_norm"
             )
-
-    def score(
-        self, model: Any, batch: RationaleBatch, examples: Sequence[Example], rationales: Sequence[Rationale]
-    ) -> Scores:
-        """Policy and reference log-probabilities of a micro-batch, [N, K] and [N, K, T]."""
-        with torch.no_grad(), self.reference.scoring(model) as frozen:
-            reference = self.likelihood(frozen, batch.without_answers())
-        scores = self.policy_scores(model, batch, examples, rationales)
-        drawn_B = drawn_logprob(rationales, batch, bool(self.objective_config.score_stop))
-        return replace(
-            scores,
-            reference_NK=reference.rationale_B.view_as(scores.rationale_NK),
-            drawn_NK=None if drawn_B is None else drawn_B.view_as(scores.rationale_NK),
-        )
-
-    def policy_scores(
-        self, model: Any, batch: RationaleBatch, examples: Sequence[Example], rationales: Sequence[Rationale]
-    ) -> Scores:
-        """The same with the policy in its reference's place: all that an answer's reward needs."""
-        plain_NT = self.plain_answers(model, examples) if self.objective_config.needs_plain_answer else None
-        policy = self.likelihood(model, batch)
-        N = len(examples)
-        lengths = [len(rationale.ids) for rationale in rationales]
-        finished = [rationale.finished for rationale in rationales]
-        return Scores(
-            rationale_NK=policy.rationale_B.view(N, -1),
-            reference_NK=policy.rationale_B.detach().view(N, -1),
-            answer_NKT=policy.answer_BT.view(N, self.K, -1),
-            answer_mask_NKT=policy.answer_mask_BT.view(N, self.K, -1),
-            before_answer_NK=policy.before_answer_B.view(N, -1),
-            length_NK=torch.tensor(lengths, device=batch.ids_BT.device).view(N, -1),
-            finished_NK=torch.tensor(finished, device=batch.ids_BT.device).view(N, -1),
-            plain_answer_NT=plain_NT,
-        )
-
-    def likelihood(self, model: Any, batch: RationaleBatch) -> Likelihood:
-        """Rationale and answer scored as they were drawn, and as the knobs of the run say."""
-        return likelihood(
-            model,
-            batch,
-            temperature=self.sampling.temperature,
-            score_stop=bool(self.objective_config.score_stop),
-            scoring=self.scoring,
-        )
-
-    @torch.no_grad()
-    def plain_answers(self, model: Any, examples: Sequence[Example]) -> Tensor:
-        """log π(y_t|x,y_<t) of each example's answer with no rationale, [N, T]."""
-        prompts = [self.encoder.prompt_ids(example.prompt) for example in examples]
-        rationales = [NO_RATIONALE] * len(examples)
-        batch = join(prompts, rationales, self.answers(examples), self.encoder.pad_token_id)
-        return likelihood(model, batch.to(self.args.device), score_stop=False, scoring=self.scoring).answer_BT
 
     def end_step(self) -> None:
         """Hand over the samples of the optimizer step that just ended, and turn them into metrics."""

@@ -3,12 +3,13 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+Key = TypeVar("Key", bound=Hashable)
 
 MB = 1e6
 
@@ -30,9 +31,9 @@ def spent(call: Callable[[], object]) -> Spent:
     return Spent(cpu=time.process_time() - cpu, wall=time.perf_counter() - wall)
 
 
-def alternating(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Spent]]:
+def alternating(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Key, list[Spent]]:
     """Each call's times, `rounds` of each, taken in turn so that all meet the same weather."""
-    times: dict[str, list[Spent]] = {name: [] for name in calls}
+    times: dict[Key, list[Spent]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             times[name].append(spent(call))

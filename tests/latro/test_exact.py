@@ -25,6 +25,7 @@ from latro.likelihood import drawn_logprob, likelihood
 from latro.objective import ObjectiveConfig, Reward, answer_reward
 from latro.sampling import SamplingConfig, sample_rationales
 from latro.scored_tokens import ScoringConfig
+from latro.scoring import Scorer
 from latro.trainer import LatroTrainer
 from latro.types import Example
 from tests.fakes import table_model
@@ -233,7 +234,7 @@ def test_the_trainers_loss_has_the_gradient_that_is_checked_here(reward: Reward)
     rationales = [tables.prompts[0].generations[m].rationale for m in index_PK.flatten().tolist()]
     trainer = object.__new__(LatroTrainer)
     trainer.encoder, trainer.objective_config, trainer.samples = world.encoder, config, []
-    trainer.sampling, trainer.scoring = SamplingConfig(rationales_per_prompt=4), ScoringConfig()
+    trainer.scorer = Scorer(encoder=world.encoder, objective=config, temperature=1.0, scoring=ScoringConfig())
     trainer.reference = SimpleNamespace(scoring=lambda model: nullcontext(world.reference))
     trainer.state, trainer.accelerator = SimpleNamespace(global_step=0), SimpleNamespace(num_processes=1)
     trainer.args, trainer.rows_in_step = SimpleNamespace(seed=0, device="cpu"), 8
