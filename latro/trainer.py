@@ -38,6 +38,8 @@ class LatroTrainer(Trainer):
     mean_reward: float | None = None
     """For the batch-mean penalty: the mean answer reward of this process's rows in the step, if it had to be known
     before the first micro-batch."""
+    validation_engine = ""
+    """What the validation decodes with, if that is vLLM."""
 
     def __init__(
         self,
@@ -105,7 +107,7 @@ class LatroTrainer(Trainer):
         flat = [example for group in groups for example in group]
         prompts = [self.encoder.prompt_ids(example.prompt) for example in flat]
         elsewhere = self.vllm if self.sampling.engine == VLLM else None
-        with self.generating(whole=elsewhere is None) as model:
+        with self.generating(to_sample=True) as model:
             rationales = sample_rationales(
                 model,
                 self.encoder,
@@ -151,15 +153,18 @@ class LatroTrainer(Trainer):
         return self.sampling.rationales_per_prompt
 
     @contextmanager
-    def generating(self, *, whole: bool = True) -> Iterator[Any]:
+    def generating(self, *, to_sample: bool = False) -> Iterator[Any]:
         """Within the block: the policy as it generates, in the precision in which it is scored.
 
-        It comes without its wrapper; sharded weights are gathered, if `whole`. vLLM has the same weights meanwhile.
+        It comes without its wrapper; sharded weights are gathered, but not `to_sample` by vLLM. Where vLLM decodes it
+        has the same weights meanwhile.
         """
+        by_vllm = (self.sampling.engine if to_sample else self.validation_engine) == VLLM
         with (
-            self.vllm.renewed() if self.vllm else nullcontext(),
+            self.vllm.renewed() if self.vllm and by_vllm else nullcontext(),
             self.accelerator.autocast() if self.sampler is None else nullcontext(),
         ):
+            whole = not (to_sample and by_vllm)
             if whole and self.accelerator.distributed_type == DistributedType.DEEPSPEED:
                 from trl.models.utils import unwrap_model_for_generation
 

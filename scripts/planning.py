@@ -69,7 +69,7 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     hardware = hardware_given(cfg.hardware) if cfg.hardware else probe()
     sampling = instantiate(cfg.sampling)
     mean_work = work_of(cfg, config, sampling, instantiate(cfg.scoring))
-    if sampling.engine == VLLM:
+    if VLLM in (sampling.engine, cfg.evaluation.engine):
         mean_work = with_vllm(mean_work, instantiate(cfg.vllm), hardware)
     lengths = [tokens(example.prompt) + TEMPLATE_TOKENS for example in examples]
     answer = math.ceil(fmean(tokens(example.answer) for example in examples))

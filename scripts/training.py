@@ -88,6 +88,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
             callbacks=[Recorder(run), bar, *callbacks],
             vllm=vllm_maker(vllm, encoder, [(examples, room), (validation, evaluation.max_tokens)]),
         )
+        trainer.validation_engine = evaluation.engine
         trainer.validate = validator = Validator(trainer, run, encoder, task, validation, evaluation)
         writer = SampleWriter(run, cfg.show_samples)
         trainer.on_samples = partial(on_samples, writer, tracked, cfg.trainer.eval_steps)

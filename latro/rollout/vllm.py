@@ -84,17 +84,28 @@ class VllmEngine:
         Raises InputError where its server cannot be reached or takes no weights, and for an adapter that cannot be
         handed over.
         """
-        from latro.rollout.adapted import check_adapters
-        from latro.rollout.vllm_weights import client_of, random_numbers_kept, transfer_of
-
         self.config = config
         self.accelerator = accelerator
-        check_adapters(model, sharded=accelerator.distributed_type in ("DEEPSPEED", "FSDP"))
         try:
-            with random_numbers_kept():
+            from latro.rollout.adapted import check_adapters
+            from latro.rollout.vllm_weights import client_of, process_kept, transfer_of
+
+            check_adapters(model, sharded=accelerator.distributed_type in ("DEEPSPEED", "FSDP"))
+            if accelerator.distributed_type == "FSDP" and not accelerator.is_fsdp2:
+                raise ValueError(
+                    "FSDP's first version hides weights from the transfer; launch with fsdp_version: 2"
+                )
+            with process_kept():
                 self.transfer = transfer_of(config, model, accelerator, tokenizer, longest)
             self.client: Any = client_of(config, self.transfer) if config.mode == "server" else None
-        except (OSError, RuntimeError, ValueError) as error:  # requests' ConnectionError is an OSError
+        except (
+            ImportError,
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # requests' ConnectionError is an OSError
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"engine=vllm, vllm.mode={config.mode}: {error}") from error
 
     @contextmanager

@@ -102,20 +102,24 @@ def client_of(config: VllmConfig, transfer: Any) -> Any:
     client = getattr(transfer, "vllm_client", None) or VLLMClient(
         base_url=config.server_base_url, connection_timeout=config.server_timeout
     )
-    told = client.get_server_info().get("model_config", {}).get("logprobs_mode", "processed_logprobs")
+    told = client.get_server_info().get("model_config", {}).get("logprobs_mode")
     if told != "processed_logprobs":
         raise ValueError(f"the server has --logprobs-mode {told}; start it by: {SERVE}")
     return client
 
 
 @contextmanager
-def random_numbers_kept() -> Iterator[None]:
-    """Whatever the block does to the generators of this process, they go on as before it.
+def process_kept() -> Iterator[None]:
+    """Whatever the block does to this process's random numbers and precision of products, they are as before it.
 
-    vLLM seeds all of them, with another number in each process; the order of the training rows hangs on them.
+    vLLM seeds all generators, with another number in each process; the order of the training rows hangs on them.
     """
     python, numbers = random.getstate(), numpy.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        yield
-    random.setstate(python)
-    numpy.random.set_state(numbers)
+    precision = torch.get_float32_matmul_precision()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        random.setstate(python)
+        numpy.random.set_state(numbers)
+        torch.set_float32_matmul_precision(precision)

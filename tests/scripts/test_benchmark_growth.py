@@ -68,7 +68,8 @@ def test_the_smallest_curves_are_measured_and_drawn(tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("K=[2,4]", "K=[2, 4]: give three sizes of 1 or more, or [] to leave the curve out"),
+        ("K=[2,4]", "K=[2, 4]: give three sizes of 2 or more, or [] to leave the curve out"),
+        ("K=[1,2,4]", "K=[1, 2, 4]: give three sizes of 2 or more"),
         ("hidden=[0,2,4]", "hidden=[0, 2, 4]: give three sizes of 1 or more"),
         ("rounds=0", "rounds=0 must be at least 1"),
     ],

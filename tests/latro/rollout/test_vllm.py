@@ -293,6 +293,7 @@ def server(folder, llm, monkeypatch) -> Iterator[Server]:
     from trl.generation.vllm_client import VLLMClient
 
     running = Server(vllm_stand_in.LLM(str(folder), str(folder), seed=0, gpu_memory_utilization=0.3))
+    torch.set_float32_matmul_precision("highest")  # a real one is in another process
     # The way of the weights, over NCCL, needs GPUs on both sides.
     monkeypatch.setattr(VLLMClient, "init_communicator", lambda self, device: None)
     monkeypatch.setattr(
@@ -341,6 +342,10 @@ def test_starting_vllm_leaves_the_random_numbers_of_the_process_alone(loaded, ll
     engine_for(loaded)
     assert draws() == expected
     assert torch.initial_seed() == 5
+    with pytest.raises(InputError):
+        engine_for(loaded, gpu_memory_utilization=0.99)
+    assert torch.initial_seed() == 5
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.parametrize("broken", [math.nan, -math.inf, None])
@@ -379,6 +384,15 @@ def test_weights_that_a_forward_left_gathered_are_handed_over(folder, tmp_path):
     process.start()
     assert answers.get(timeout=100) == (True, True)
     process.join()
+
+
+def test_the_first_version_of_fsdp_is_refused(loaded, llm):
+    accelerator = SimpleNamespace(distributed_type="FSDP", is_fsdp2=False)
+    with pytest.raises(
+        InputError, match=r"FSDP's first version hides weights from the transfer; launch with"
+    ):
+        VllmEngine(VllmConfig(), loaded.model, accelerator, loaded.tokenizer, longest=64)
+    assert llm.started == []
 
 
 def test_what_cannot_work_is_refused_in_one_line(loaded, llm, monkeypatch):

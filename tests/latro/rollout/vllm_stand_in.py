@@ -63,10 +63,11 @@ class LLM:
     started: ClassVar[list["LLM"]] = []
 
     def __init__(self, model: str, tokenizer: str, **knobs: Any) -> None:
+        set_seed(knobs["seed"] + 1)  # vLLM seeds the generators of the process that it runs in
+        torch.set_float32_matmul_precision("high")
         if knobs["gpu_memory_utilization"] > 0.9:
             raise ValueError("Free memory on device is less than desired GPU memory utilization")
         self.knobs = knobs
-        set_seed(knobs["seed"] + 1)  # vLLM seeds the generators of the process that it runs in
         self.tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         self.model = AutoModelForCausalLM.from_pretrained(model).eval()
         self.awake = {"weights", "kv_cache"}
