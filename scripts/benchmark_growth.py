@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CURVES = ("K", "rationale", "hidden", "episodes")
 SCHEMES = ("published", "ours", "rollout")
+UNITS = {"K": "K, rationales", "rationale": "rationale, tokens", "episodes": "episodes at once"}
+"""How a size is called in the picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +191,7 @@ def plot(curves: Sequence[Curve], picture: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter, LogLocator
 
     sizes = list(dict.fromkeys(each.over for each in curves))
     figure, axes = plt.subplots(
@@ -197,7 +200,12 @@ def plot(curves: Sequence[Curve], picture: Path) -> None:
     for axis, over in zip(axes.flat, sizes, strict=True):
         for each in (each for each in curves if each.over == over):
             axis.plot(each.sizes, each.cpu_seconds, "o-", label=f"{each.of}: {each.exponent:.2f}")
-        axis.set(xscale="log", yscale="log", xlabel=over, ylabel="CPU seconds")
+        axis.set(xscale="log", yscale="log", xlabel=UNITS.get(over, over), ylabel="CPU seconds")
+        marks = next(each.sizes for each in curves if each.over == over)
+        axis.set_xticks(marks, [EngFormatter(places=0 if size < 1e3 else 1, sep="")(size) for size in marks])
+        axis.minorticks_off()
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.grid(alpha=0.3)
         axis.legend(frameon=False, fontsize=8)
     figure.savefig(picture, dpi=120)
