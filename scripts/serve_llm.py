@@ -22,10 +22,9 @@ def main(cfg: DictConfig) -> None:
     stop = threading.Event()
 
     def end(number: int, frame: object) -> None:
+        """A second signal ends the process at once: told to stop while it loads, the server may hang."""
         stop.set()
-        signal.signal(
-            number, signal.SIG_DFL
-        )  # a second one ends it at once: told to stop while loading, it may hang
+        signal.signal(number, signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)

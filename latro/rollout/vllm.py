@@ -86,26 +86,20 @@ class VllmEngine:
         """
         self.config = config
         self.accelerator = accelerator
-        try:
-            from latro.rollout.adapted import check_adapters
+        from latro.rollout.adapted import check_adapters
+
+        check_adapters(model, sharded=accelerator.distributed_type in ("DEEPSPEED", "FSDP"))
+        if accelerator.distributed_type == "FSDP" and not accelerator.is_fsdp2:
+            raise InputError(
+                "engine=vllm: FSDP's first version hides weights from the transfer; launch with fsdp_version: 2"
+            )
+        try:  # what vLLM and trl raise, of which requests' ConnectionError is an OSError
             from latro.rollout.vllm_weights import client_of, process_kept, transfer_of
 
-            check_adapters(model, sharded=accelerator.distributed_type in ("DEEPSPEED", "FSDP"))
-            if accelerator.distributed_type == "FSDP" and not accelerator.is_fsdp2:
-                raise ValueError(
-                    "FSDP's first version hides weights from the transfer; launch with fsdp_version: 2"
-                )
             with process_kept():
                 self.transfer = transfer_of(config, model, accelerator, tokenizer, longest)
             self.client: Any = client_of(config, self.transfer) if config.mode == "server" else None
-        except (
-            ImportError,
-            OSError,
-            RuntimeError,
-            ValueError,
-        ) as error:  # requests' ConnectionError is an OSError
-            if isinstance(error, InputError):
-                raise
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise InputError(f"engine=vllm, vllm.mode={config.mode}: {error}") from error
 
     @contextmanager
@@ -209,9 +203,10 @@ def cases(text: str) -> tuple[str, ...]:
 
 def ended(answer: Continuation, ending: Ending) -> Continuation:
     """The continuation up to and including the token that ended it by our rules."""
-    tokens = answer.tokens
-    last = next((i for i in range(len(tokens)) if ending.ended(tokens[: i + 1])), len(tokens) - 1)
-    return Continuation(tokens=tokens[: last + 1], logprobs=answer.logprobs[: last + 1])
+    tokens, window = answer.tokens, ending.window
+    lengths = range(1, len(tokens) + 1)
+    length = next((n for n in lengths if ending.ended(tokens[max(0, n - window) : n])), len(tokens))
+    return Continuation(tokens=tokens[:length], logprobs=answer.logprobs[:length])
 
 
 def refuse_broken(answer: Continuation) -> None:

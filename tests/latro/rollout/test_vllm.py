@@ -292,6 +292,8 @@ class Handler(BaseHTTPRequestHandler):
 def server(folder, llm, monkeypatch) -> Iterator[Server]:
     from trl.generation.vllm_client import VLLMClient
 
+    for name in vllm_stand_in.DISTRIBUTED:
+        monkeypatch.setenv(name, "0")
     running = Server(vllm_stand_in.LLM(str(folder), str(folder), seed=0, gpu_memory_utilization=0.3))
     torch.set_float32_matmul_precision("highest")  # a real one is in another process
     # The way of the weights, over NCCL, needs GPUs on both sides.

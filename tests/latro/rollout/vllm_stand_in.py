@@ -4,6 +4,7 @@ It is as strict as vLLM in what matters here: it knows no other parameters, ends
 else, compares stop texts letter by letter, has the weights that it was given and none while it sleeps.
 """
 
+import os
 import sys
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
@@ -67,6 +68,8 @@ class LLM:
         torch.set_float32_matmul_precision("high")
         if knobs["gpu_memory_utilization"] > 0.9:
             raise ValueError("Free memory on device is less than desired GPU memory utilization")
+        for name in DISTRIBUTED:  # read as it starts; a second trainer in the test would join such a group
+            assert os.environ.pop(name)
         self.knobs = knobs
         self.tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         self.model = AutoModelForCausalLM.from_pretrained(model).eval()
