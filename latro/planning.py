@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from latro.errors import InputError
+from latro.hardware import Hardware
 
 UPDATE_SHARE = 0.5
 """Share of the matrix-product rate that scoring and backward pass reach."""
@@ -85,10 +86,12 @@ class Work:
     share_prompt: bool = False
     rows: int | None = None
     checkpointing: bool = False
-    vllm_bytes: float | None = None
-    """What a colocated vLLM takes, 0 for one on a server; None where the policy itself decodes."""
+    vllm_samples: bool = False
+    """Whether vLLM draws the rationales, and not the policy itself."""
+    vllm_bytes: float = 0.0
+    """What a colocated vLLM takes, for sampling or for evaluation."""
     vllm_sleeps: bool = False
-    """Whether the update may have that memory."""
+    """Whether that memory is free while vLLM has nothing to do."""
 
     @property
     def rows_together(self) -> int:
@@ -99,60 +102,6 @@ class Work:
     def sliced(self) -> bool:
         """Whether a micro-batch goes through in slices."""
         return self.rows_together < self.prompts * self.K
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hardware:
-    """What one device can do at most."""
-
-    name: str
-    flops: float
-    """FLOP per second in matrix products."""
-    bandwidth: float
-    """Bytes read per second."""
-    memory: float | None = None
-    """Bytes."""
-
-
-GPUS = {
-    "B200": (2250e12, 8.0e12, 180e9),
-    "H200": (989e12, 4.8e12, 141e9),
-    "H100 PCIe": (756e12, 2.0e12, 80e9),
-    "H100": (989e12, 3.35e12, 80e9),
-    "A100-SXM4-40GB": (312e12, 1.56e12, 40e9),
-    "A100-PCIE-40GB": (312e12, 1.56e12, 40e9),
-    "A100": (312e12, 2.0e12, 80e9),
-    "L40S": (362e12, 0.86e12, 48e9),
-    "RTX 4090": (165e12, 1.0e12, 24e9),
-    "RTX 3090": (71e12, 0.94e12, 24e9),
-    "A10": (125e12, 0.6e12, 24e9),
-    "L4": (121e12, 0.3e12, 24e9),
-    "V100": (125e12, 0.9e12, 32e9),
-    "T4": (65e12, 0.32e12, 16e9),
-}
-"""Dense half-precision FLOP/s, bytes/s and bytes by (part of) a name, as their makers give them."""
-
-
-def gpu(name: str) -> Hardware | None:
-    """The table's entry for a GPU's name; None for one that is not in it."""
-    for known, (flops, bandwidth, memory) in GPUS.items():
-        if known.lower() in name.lower():
-            return Hardware(name=name, flops=flops, bandwidth=bandwidth, memory=memory)
-    return None
-
-
-def hardware_given(text: str) -> Hardware:
-    """From a GPU's name, or from `FLOP/s,bytes/s,GB`, such as 90e12,1.5e12,40. Raises `InputError` for others."""
-    known = gpu(text)
-    if known:
-        return known
-    try:
-        flops, bandwidth, gigabytes = (float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"hardware={text!r}: give FLOP/s,bytes/s,GB as in hardware='90e12,1.5e12,40', or one of {', '.join(GPUS)}"
-        ) from None
-    return Hardware(name=text, flops=flops, bandwidth=bandwidth, memory=gigabytes * 1e9)
 
 
 def model_sizes(config: Mapping[str, Any], place: str) -> ModelSizes:
@@ -189,7 +138,7 @@ def trained_weights(model: ModelSizes, work: Work) -> int:
 
 
 def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
-    """Bytes by purpose. The step's peak is `resident` plus the `highest` of `update` and `sampling`."""
+    """Bytes by purpose. The step's peak is `resident` plus the `highest` of `update`, `sampling` and `vllm`."""
     trained = trained_weights(model, work)
     adapters = 0 if work.lora_rank is None else trained * 4
     exact = 4 if work.lora_rank is not None else work.weight_bytes  # adapters and their moments are float32
@@ -200,7 +149,8 @@ def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
         "gradients": trained * exact,
         "activations": activations(model, work),
         "head": head_bytes(model, work),
-        "sampling": sampling_bytes(model, work) if work.vllm_bytes is None else work.vllm_bytes,
+        "sampling": 0.0 if work.vllm_samples else sampling_bytes(model, work),
+        "vllm": work.vllm_bytes,
     }
     # Gradients of the first micro-batch (or slice) grow while activations go; those of later ones find them there.
     held = parts["gradients"] if work.micro_batches > 1 or work.sliced else 0.0
@@ -217,9 +167,10 @@ def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
 
 
 def highest(work: Work, update: float, sampling: float) -> float:
-    """Bytes of the two together: one after the other, but for a vLLM that is there all the time."""
-    stays = work.vllm_bytes is not None and not work.vllm_sleeps
-    return update + sampling if stays else max(update, sampling)
+    """Bytes of what takes turns, update, sampling and a vLLM that sleeps; one that does not is there all the time."""
+    if work.vllm_sleeps:
+        return max(update, sampling, work.vllm_bytes)
+    return max(update, sampling) + work.vllm_bytes
 
 
 def sharded_peak(model: ModelSizes, work: Work, processes: int) -> float:

@@ -10,7 +10,16 @@ import math
 from dataclasses import dataclass, replace
 
 from latro.errors import InputError
-from latro.planning import Hardware, ModelSizes, Work, memory_parts, sharded_peak, time_parts, trained_weights
+from latro.hardware import Hardware
+from latro.planning import (
+    ModelSizes,
+    Work,
+    highest,
+    memory_parts,
+    sharded_peak,
+    time_parts,
+    trained_weights,
+)
 
 SHARDINGS = ("none", "zero3", "fsdp2")
 
@@ -78,7 +87,7 @@ def gathers(model: ModelSizes, work: Work, sharding: str) -> tuple[float, float]
     policy = work.micro_batches * (2 * whole + gradients)
     if sharding == "zero3":
         return whole, policy + work.micro_batches * model.parameters * work.reference_bytes
-    if work.vllm_bytes is not None:
+    if work.vllm_samples:
         return whole, policy
     rounds = -(-work.prompts * work.micro_batches * work.K // work.batch_rows)
     return whole * work.rationale * rounds, policy
@@ -91,9 +100,11 @@ def peak(model: ModelSizes, work: Work, devices: int, sharding: str) -> float:
         return parts["peak"]
     elsewhere = (devices - 1) / devices
     exact = trained_weights(model, work) * (1 + work.moments) * 4
-    sampling = (parts["weights"] + parts["reference"] + exact) / devices + parts["sampling"]
+    sampling = (parts["weights"] + parts["reference"] + exact) / devices + highest(
+        work, 0.0, parts["sampling"]
+    )
     if sharding == "zero3":
-        sampling += parts["weights"] * elsewhere if work.vllm_bytes is None else 0.0
+        sampling += 0.0 if work.vllm_samples else parts["weights"] * elsewhere
         return max(sharded_peak(model, work, devices), sampling)
     return max(sharded_peak(model, work, devices), sampling) + parts["reference"] * elsewhere
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from latro.hardware import hardware_given
 from latro.models import ModelConfig
-from latro.planning import ModelSizes, Work, hardware_given, sharded_peak, time_parts
+from latro.planning import ModelSizes, Work, sharded_peak, time_parts
 from scripts.arguments import passes
 from scripts.planning import work_of
 from scripts.reproduction import Row

@@ -20,19 +20,11 @@ from rich.table import Table
 
 from latro.errors import InputError
 from latro.gguf import check_header
+from latro.hardware import Hardware, gpu, hardware_given
 from latro.hub import HubFailure, hub_folder
 from latro.models import DTYPES, ModelConfig
 from latro.objective import ObjectiveConfig
-from latro.planning import (
-    Hardware,
-    ModelSizes,
-    Work,
-    gpu,
-    hardware_given,
-    memory_parts,
-    model_sizes,
-    time_parts,
-)
+from latro.planning import ModelSizes, Work, memory_parts, model_sizes, time_parts
 from latro.rollout.choosing import VLLM
 from latro.rollout.limits import MOST_ROWS
 from latro.rollout.vllm import VllmConfig
@@ -48,7 +40,7 @@ CHARACTERS = 4
 """Of a token, about: the plan reads no tokenizer."""
 TEMPLATE_TOKENS = 30
 """Of a chat template around a prompt, about."""
-MEMORY_PARTS = ("weights", "reference", "optimizer", "update", "sampling", "peak")
+MEMORY_PARTS = ("weights", "reference", "optimizer", "update", "sampling", "vllm", "peak")
 MOMENTS = {"sgd": 0, "adafactor": 0, "lion": 1}
 """Numbers that an optimizer keeps of a trained weight; those not named keep two, as Adam does."""
 
@@ -70,7 +62,7 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     sampling = instantiate(cfg.sampling)
     mean_work = work_of(cfg, config, sampling, instantiate(cfg.scoring))
     if VLLM in (sampling.engine, cfg.evaluation.engine):
-        mean_work = with_vllm(mean_work, instantiate(cfg.vllm), hardware)
+        mean_work = with_vllm(mean_work, instantiate(cfg.vllm), hardware, sampling.engine == VLLM)
     lengths = [tokens(example.prompt) + TEMPLATE_TOKENS for example in examples]
     answer = math.ceil(fmean(tokens(example.answer) for example in examples))
     mean_work = replace(mean_work, prompt=math.ceil(fmean(lengths)), answer=answer)
@@ -137,19 +129,22 @@ def work_of(cfg: DictConfig, config: ModelConfig, sampling: SamplingConfig, scor
     )
 
 
-def with_vllm(work: Work, config: VllmConfig, hardware: Hardware) -> Work:
-    """The step where vLLM decodes. Raises InputError where its share is one of a memory that is not known."""
+def with_vllm(work: Work, config: VllmConfig, hardware: Hardware, samples: bool) -> Work:
+    """The step beside vLLM, which `samples`, or decodes for evaluation only.
+
+    Raises InputError where its share is one of a memory that is not known.
+    """
+    if samples:
+        work = replace(work, vllm_samples=True, batch_rows=config.max_num_seqs)
     if config.mode == "server":
-        return replace(work, vllm_bytes=0.0)
+        return work
     if hardware.memory is None:
         raise InputError(
             f"vllm.gpu_memory_utilization={config.gpu_memory_utilization}: the memory of {hardware.name} is not known; "
             "give hardware=FLOP/s,bytes/s,GB"
         )
     taken = config.gpu_memory_utilization * hardware.memory
-    return replace(
-        work, vllm_bytes=taken, vllm_sleeps=config.enable_sleep_mode, batch_rows=config.max_num_seqs
-    )
+    return replace(work, vllm_bytes=taken, vllm_sleeps=config.enable_sleep_mode)
 
 
 def steps_of(
@@ -207,7 +202,8 @@ def show(
     for column in ("what", "figure"):
         table.add_column(column, justify="left" if column == "what" else "right")
     for part in MEMORY_PARTS:
-        table.add_row(f"memory: {part}", f"{memory[part] / 2**30:.2f} GiB")
+        if memory[part] or part != "vllm":
+            table.add_row(f"memory: {part}", f"{memory[part] / 2**30:.2f} GiB")
     for part, value in seconds.items():
         table.add_row(f"time: {part}", f"{value:.1f} s")
     table.add_row(f"time: {steps} steps", f"{steps * seconds['step'] / 3600:.1f} h")

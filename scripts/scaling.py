@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from latro.errors import InputError
-from latro.planning import Hardware, ModelSizes, Work
+from latro.hardware import Hardware
+from latro.planning import ModelSizes, Work
 from latro.scaling import Links, Share, same_batch, share
 
 COLUMNS = ("GPUs", "prompts a step", "GiB each", "GB moved", "sampling s", "update s", "step s", "prompts/s")

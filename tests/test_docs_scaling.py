@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from latro.planning import ModelSizes, Work, decode_bytes, flop_parts, hardware_given, time_parts
+from latro.hardware import hardware_given
+from latro.planning import ModelSizes, Work, decode_bytes, flop_parts, time_parts
 from latro.scaling import Links, gather_seconds, gathers
 from scripts.scaling import COLUMNS, cells, shares
 

@@ -14,8 +14,9 @@ from latro import fused_head, planning, scored_tokens
 from latro.adapters import LoraSettings, add_lora
 from latro.encoding import Rationale, join
 from latro.errors import InputError
+from latro.hardware import hardware_given
 from latro.likelihood import likelihood
-from latro.planning import ModelSizes, Work, flop_parts, hardware_given, memory_parts, model_sizes, time_parts
+from latro.planning import ModelSizes, Work, flop_parts, memory_parts, model_sizes, time_parts
 from latro.scored_tokens import ScoringConfig
 
 CONFIG = {
@@ -143,21 +144,27 @@ def test_a_vllm_beside_the_training_is_there_all_the_time_unless_it_sleeps():
     model = model_sizes(CONFIG, "config.json")
     work = Work(prompts=1, micro_batches=1, K=8, prompt=100, rationale=200, answer=12)
     alone = memory_parts(model, work)
-    beside = memory_parts(model, replace(work, vllm_bytes=5e9))
-    assert beside["sampling"] == 5e9
+    elsewhere = replace(work, vllm_samples=True)
+    beside = memory_parts(model, replace(elsewhere, vllm_bytes=5e9))
+    assert (beside["sampling"], beside["vllm"]) == (0, 5e9)
     assert beside["peak"] == alone["resident"] + alone["update"] + 5e9
-    sleeping = memory_parts(model, replace(work, vllm_bytes=5e9, vllm_sleeps=True))
+    sleeping = memory_parts(model, replace(elsewhere, vllm_bytes=5e9, vllm_sleeps=True))
     assert sleeping["peak"] == alone["resident"] + 5e9
-    served = memory_parts(model, replace(work, vllm_bytes=0.0))
+    served = memory_parts(model, elsewhere)
     assert served["peak"] == alone["resident"] + alone["update"]
 
 
-def test_hardware_by_name_and_by_numbers():
-    assert hardware_given("NVIDIA A100-SXM4-80GB").memory == 80e9
-    assert hardware_given("NVIDIA L40S").flops == 362e12
-    assert hardware_given("90e12,1.5e12,40").bandwidth == 1.5e12
-    with pytest.raises(InputError, match=r"hardware='abacus': give FLOP/s,bytes/s,GB"):
-        hardware_given("abacus")
+def test_beside_a_vllm_that_only_evaluates_the_policy_draws_as_it_does_alone():
+    model = model_sizes(CONFIG, "config.json")
+    work = Work(prompts=1, micro_batches=1, K=8, prompt=1, rationale=20000, answer=1, batch_rows=512, rows=1,
+                checkpointing=True)  # fmt: skip
+    alone = memory_parts(model, work)
+    assert alone["sampling"] > alone["update"]
+    beside = memory_parts(model, replace(work, vllm_bytes=5e9))
+    assert beside["sampling"] == alone["sampling"]
+    assert beside["peak"] == alone["peak"] + 5e9
+    sleeping = memory_parts(model, replace(work, vllm_bytes=5e9, vllm_sleeps=True))
+    assert sleeping["peak"] == alone["resident"] + max(alone["sampling"], 5e9)
 
 
 def test_decoding_few_rows_is_bound_by_reading_and_scoring_by_multiplying():

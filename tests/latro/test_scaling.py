@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from latro.errors import InputError
-from latro.planning import Hardware, ModelSizes, Work, memory_parts
+from latro.hardware import Hardware
+from latro.planning import ModelSizes, Work, memory_parts
 from latro.scaling import Links, gather_seconds, gathers, peak, same_batch, share
 
 MODEL = ModelSizes(hidden=8, layers=2, intermediate=16, query=8, key=4, heads=2, vocabulary=100, tied=True)
@@ -65,11 +66,11 @@ def test_traffic_of_the_update_is_hidden_and_that_of_sampling_is_not() -> None:
 
 
 def test_where_vllm_decodes_fsdp_gathers_the_policy_once_and_zero3_never_holds_it_whole() -> None:
-    elsewhere = replace(WORK, vllm_bytes=0.0)
+    elsewhere = replace(WORK, vllm_samples=True)
     assert gathers(MODEL, elsewhere, "fsdp2")[0] == gathers(MODEL, elsewhere, "zero3")[0] == 3984
     assert gathers(MODEL, WORK, "fsdp2")[0] > 3984
     heavy = replace(WORK, K=1, prompt=1, rationale=1, answer=1)  # the weights outweigh the activations
-    saved = peak(MODEL, heavy, 8, "zero3") - peak(MODEL, replace(heavy, vllm_bytes=0.0), 8, "zero3")
+    saved = peak(MODEL, heavy, 8, "zero3") - peak(MODEL, replace(heavy, vllm_samples=True), 8, "zero3")
     assert saved > 0
 
 

@@ -1,0 +1,59 @@
+"""What a device can do at most: a table of GPUs, or figures that are given."""
+
+from dataclasses import dataclass
+
+from latro.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What one device can do at most."""
+
+    name: str
+    flops: float
+    """FLOP per second in matrix products."""
+    bandwidth: float
+    """Bytes read per second."""
+    memory: float | None = None
+    """Bytes."""
+
+
+GPUS = {
+    "B200": (2250e12, 8.0e12, 180e9),
+    "H200": (989e12, 4.8e12, 141e9),
+    "H100 PCIe": (756e12, 2.0e12, 80e9),
+    "H100": (989e12, 3.35e12, 80e9),
+    "A100-SXM4-40GB": (312e12, 1.56e12, 40e9),
+    "A100-PCIE-40GB": (312e12, 1.56e12, 40e9),
+    "A100": (312e12, 2.0e12, 80e9),
+    "L40S": (362e12, 0.86e12, 48e9),
+    "RTX 4090": (165e12, 1.0e12, 24e9),
+    "RTX 3090": (71e12, 0.94e12, 24e9),
+    "A10": (125e12, 0.6e12, 24e9),
+    "L4": (121e12, 0.3e12, 24e9),
+    "V100": (125e12, 0.9e12, 32e9),
+    "T4": (65e12, 0.32e12, 16e9),
+}
+"""Dense half-precision FLOP/s, bytes/s and bytes by (part of) a name, as their makers give them."""
+
+
+def gpu(name: str) -> Hardware | None:
+    """The table's entry for a GPU's name; None for one that is not in it."""
+    for known, (flops, bandwidth, memory) in GPUS.items():
+        if known.lower() in name.lower():
+            return Hardware(name=name, flops=flops, bandwidth=bandwidth, memory=memory)
+    return None
+
+
+def hardware_given(text: str) -> Hardware:
+    """From a GPU's name, or from `FLOP/s,bytes/s,GB`, such as 90e12,1.5e12,40. Raises `InputError` for others."""
+    known = gpu(text)
+    if known:
+        return known
+    try:
+        flops, bandwidth, gigabytes = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"hardware={text!r}: give FLOP/s,bytes/s,GB as in hardware='90e12,1.5e12,40', or one of {', '.join(GPUS)}"
+        ) from None
+    return Hardware(name=text, flops=flops, bandwidth=bandwidth, memory=gigabytes * 1e9)

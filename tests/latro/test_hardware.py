@@ -1,0 +1,14 @@
+"""What devices can do at most: by name, and by numbers."""
+
+import pytest
+
+from latro.errors import InputError
+from latro.hardware import hardware_given
+
+
+def test_hardware_by_name_and_by_numbers():
+    assert hardware_given("NVIDIA A100-SXM4-80GB").memory == 80e9
+    assert hardware_given("NVIDIA L40S").flops == 362e12
+    assert hardware_given("90e12,1.5e12,40").bandwidth == 1.5e12
+    with pytest.raises(InputError, match=r"hardware='abacus': give FLOP/s,bytes/s,GB"):
+        hardware_given("abacus")
