@@ -10,6 +10,10 @@ from pract.events import EventLog, key_of
 from pract.seats import Seats
 from pract.types import Episode, Status, Task
 
+STRIDE = 1_000_003
+"""Between the seeds of two attempts at a task: counted up by one, they would be another seed's attempts as well, and
+runs under several seeds would share their episodes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -46,7 +50,7 @@ async def evaluate(
     log: EventLog | None = None,
     watch: Callable[[Episode], None] | None = None,
 ) -> AsyncIterator[Episode]:
-    """The agent's episodes on the tasks, in order, `attempts` of each with seeds counted up from `seed`.
+    """The agent's episodes on the tasks, in order, `attempts` of each, whose seeds no evaluation under another seed has.
 
     arm: the name of this agent in the comparison, the first part of the episodes' ids. Which split the tasks come
     from is for the caller to know.
@@ -61,14 +65,14 @@ def _jobs(agent: Agent, tasks: Iterable[Task], arm: str, attempts: int, seed: in
     for task in tasks:
         for attempt in range(attempts):
             key = key_of("evaluate", arm, task.id, str(attempt))
-            yield Job(key=key, task=task, agent=agent, seed=seed + attempt)
+            yield Job(key=key, task=task, agent=agent, seed=seed + STRIDE * attempt)
 
 
 def outcome(episode: Episode, *, seed: int = 0) -> Outcome:
     """The episode as a line of a table. seed: of the evaluation, from which the attempt follows."""
     return Outcome(
         task=episode.task_id,
-        attempt=episode.seed - seed,
+        attempt=(episode.seed - seed) // STRIDE,
         group=episode.group,
         status=episode.status,
         counts=episode.status.counts,

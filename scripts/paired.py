@@ -140,8 +140,9 @@ def clustered(after_SN: ArrayLike, before_SN: ArrayLike, *, matched: bool, level
     """Mean difference over seeds and items, as evidence on other seeds and other items than these.
 
     after_SN, before_SN: a row for each seed, a column for each item; one side at least has several rows, and a side
-    with one is taken as it is. matched: row s of both sides has the same seed, and seeds are paired; else the sides'
-    seeds are independent, and their numbers may differ.
+    with one is taken as it is: what is said holds for that very run, not for its setting under other seeds. matched:
+    row s of both sides has the same seed, and seeds are paired; else the sides' seeds are independent, and their
+    numbers may differ: then both are taken to spread alike, as in Student's test.
 
     Seeds and items are crossed random effects (two-way analysis of variance without replication).
     """
@@ -149,12 +150,15 @@ def clustered(after_SN: ArrayLike, before_SN: ArrayLike, *, matched: bool, level
     by_item_N = after.mean(axis=0) - before.mean(axis=0)
     items, value = len(by_item_N), float(by_item_N.mean())
     sides = [side for side in ([after - before] if matched else [after, before]) if len(side) > 1]
+    freedom = sum(len(side) - 1 for side in sides)
+    share = sum(1 / len(side) for side in sides) / freedom
+    """What a sum of squares over seeds adds to the variance of the difference."""
     spread = Crossed(
         items=float(by_item_N.var(ddof=1)) / items if items > 1 else 0.0,
-        seeds=sum(float(side.mean(axis=1).var(ddof=1)) / len(side) for side in sides),
-        rest=sum(_interaction(side) / side.size for side in sides) if items > 1 else 0.0,
+        seeds=share * sum(_squares(side.mean(axis=1)) for side in sides),
+        rest=share * sum(_interaction(side) for side in sides) / (items * (items - 1)) if items > 1 else 0.0,
         items_freedom=items - 1,
-        seeds_freedom=sum(len(side) - 1 for side in sides),
+        seeds_freedom=freedom,
     )
     half = spread.half_width(1 - level)
     stderr = math.sqrt(max(spread.items + max(spread.seeds - spread.rest, 0.0), spread.seeds))
@@ -165,10 +169,14 @@ def clustered(after_SN: ArrayLike, before_SN: ArrayLike, *, matched: bool, level
 
 
 def _interaction(values_SN: NDArray[np.float64]) -> float:
-    """Mean square of what neither the seed nor the item explains."""
-    seeds, items = values_SN.shape
+    """Sum of squares of what neither the seed nor the item explains."""
     left = values_SN - values_SN.mean(axis=1, keepdims=True) - values_SN.mean(axis=0) + values_SN.mean()
-    return float((left**2).sum() / ((seeds - 1) * (items - 1)))
+    return float((left**2).sum())
+
+
+def _squares(values_S: NDArray[np.float64]) -> float:
+    """Sum of squares around the mean."""
+    return float(((values_S - values_S.mean()) ** 2).sum())
 
 
 def minimum_detectable(

@@ -99,7 +99,7 @@ class Request:
                     *(shlex.split(job.launch) or ["python"]),
                     *("-m", f"scripts.{job.script}"),
                     *masked_command((*job.overrides, *self.given.get(job.script, ()))),
-                    f"output_dir={job.folder}",
+                    f"output_dir='{job.folder}'",
                 ]
             )
             for job in row.jobs(self.folder, row.seeds[0])

@@ -35,6 +35,7 @@ def test_arms_are_paired_by_task_and_attempt() -> None:
         ("door/olive", 1),
         ("door/pearl", 0),
     ]
+    assert [e.seed for e in evaluated(None, attempts=2)][:2] == [5, 1_000_008]
     assert {o.score for o in plain} == {0.0}
     assert {o.score for o in taught} == {1.0}
 

@@ -181,6 +181,28 @@ def test_holm_keeps_the_chance_of_any_alarm_in_a_table_of_ten() -> None:
         assert (min(paired.holm(list(table))) < 0.05) == alarm
 
 
+def test_sides_of_unlike_numbers_of_seeds_share_their_spread() -> None:
+    after = np.repeat([[0.5], [0.8], [0.9], [0.6]], 6, axis=1)
+    before = np.repeat([[0.4], [0.5]], 6, axis=1)
+    found = paired.clustered(after, before, matched=False)
+    assert found.p == pytest.approx(scipy_stats.ttest_ind([0.5, 0.8, 0.9, 0.6], [0.4, 0.5]).pvalue, abs=1e-9)
+
+
+@pytest.mark.parametrize(("after", "before"), [(10, 2), (5, 2)])
+def test_interval_over_unlike_numbers_of_seeds_covers(after: int, before: int) -> None:
+    draw = np.random.default_rng(12)
+    covered = []
+    for _ in range(1000):
+        items = draw.normal(0, 0.3, (1, 50))  # alike for both sides, as their items are
+        sides = [
+            draw.normal(0, 0.1, (seeds, 1)) + items + draw.normal(0, 0.3, (seeds, 50))
+            for seeds in (after, before)
+        ]
+        found = paired.clustered(*sides, matched=False)
+        covered.append(found.difference.low <= 0 <= found.difference.high)
+    assert 0.94 <= shares(covered) <= 0.97
+
+
 @pytest.mark.parametrize("matched", [True, False])
 @pytest.mark.parametrize(("between_seeds", "seeds"), [(0.05, 3), (0.2, 3), (0.1, 5)])
 def test_interval_over_seeds_and_items_covers(between_seeds: float, seeds: int, matched: bool) -> None:

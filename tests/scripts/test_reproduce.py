@@ -5,6 +5,7 @@ import errno
 import json
 import lzma
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from latro.errors import InputError
 from scripts import launching, reproduce
@@ -130,8 +132,11 @@ def test_every_cell_that_was_not_run_says_why_and_how(run) -> None:
         "python -m scripts.evaluate_latro task=running_sums evaluation.batch_rows=128 "
         "evaluation.answer_likelihood=false chunk=250 model=base "
         f"""'model.path='"'"'{folder}/jobs/K=4/seed=0/best'"'"'' evaluation.max_tokens=24 seed=0 """
-        f"output_dir={folder}/jobs/K=4-evaluated/seed=0"
+        f"""'output_dir='"'"'{folder}/jobs/K=4-evaluated/seed=0'"'"''"""
     )
+    parser = OverridesParser.create()
+    for line in (line for cell in found.values() for line in cell["by_hand"]):
+        parser.parse_overrides(shlex.split(line)[3:])  # as Hydra reads them
 
 
 def test_commands_are_told_without_secrets(run) -> None:
