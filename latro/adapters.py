@@ -73,7 +73,8 @@ class FrozenReference:
 
             self.model = prepare_deepspeed(self.model, accelerator)
             return
-        self.model = accelerator.prepare_model(self.model, evaluation_mode=True)
+        # Under FSDP accelerate leaves a model where it is unless it is told to place it.
+        self.model = accelerator.prepare_model(self.model, device_placement=True, evaluation_mode=True)
 
     @contextmanager
     def scoring(self, policy: Any) -> Iterator[Callable[..., Any]]:

@@ -71,8 +71,9 @@ def hub_folder(hub_id: str, revision: str | None, *, weights: bool = True) -> Pa
 
     patterns = [*TOKENIZER_FILES, *(MODEL_FILES if weights else ("config.json", "generation_config.json"))]
     try:
-        sha = HfApi().model_info(hub_id, revision=revision, timeout=PROBE_SECONDS).sha
-        return Path(snapshot_download(hub_id, revision=sha, allow_patterns=patterns))
+        HfApi().model_info(hub_id, revision=revision, timeout=PROBE_SECONDS)
+        # Asked for by its name, not by the commit: else the cache would not know which commit that name stood for.
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except HFValidationError:
         raise HubFailure("that is no hub id (they read OWNER/NAME)") from None
     except (HTTPError, OSError, OfflineModeIsEnabled) as error:

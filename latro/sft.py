@@ -4,10 +4,11 @@ It is trained on the very prompts that it is evaluated on. The published baselin
 question and answered another wording (GSM8K), or learned one ARC wording and answered another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from accelerate import DistributedType
 from datasets import Dataset
 from transformers import TrainerCallback
@@ -16,6 +17,7 @@ from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from latro.encoding import Encoder
+from latro.stopping import ended
 from latro.types import Example
 
 IGNORED = -100
@@ -59,6 +61,14 @@ class SftBaseline(SFTTrainer):
             callbacks=callbacks,
         )
         self.validate: Callable[[Any], dict[str, float]] | None = None
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Any]:
+        """The micro-batches of one optimizer step; none behind the last step."""
+        if ended(self):
+            return [], None
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"

@@ -25,6 +25,7 @@ from latro.rollout.vllm import VllmEngine
 from latro.sampling import LowPrecisionCopy, SamplingConfig, row_seed, sample_rationales
 from latro.scored_tokens import ScoringConfig
 from latro.scoring import Scorer
+from latro.stopping import ended
 from latro.types import Example
 
 Evaluate = Callable[[Any], dict[str, float]]
@@ -73,6 +74,8 @@ class LatroTrainer(Trainer):
             callbacks=[*(callbacks or []), StepEnd(self)],
         )
         refuse_misfits(scoring, args, self.accelerator.distributed_type)
+        self.weights = sum(whole_size(p) for p in model.parameters())
+        self.trained = sum(whole_size(p) for p in model.parameters() if p.requires_grad)
         self.encoder = encoder
         self.examples = examples
         self.objective_config = objective_config
@@ -101,7 +104,9 @@ class LatroTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], int | None]:
-        """The micro-batches of one optimizer step, with their rationales drawn in one go."""
+        """The micro-batches of one optimizer step, with their rationales drawn in one go; none behind the last step."""
+        if ended(self):
+            return [], None
         indices, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         groups = [[self.examples[i] for i in batch["index"].tolist()] for batch in indices]
         flat = [example for group in groups for example in group]
@@ -240,8 +245,11 @@ class LatroTrainer(Trainer):
         return metrics
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Multiply-adds times two of scoring a micro-batch: policy forward and backward, reference forward."""
-        return 8 * self.model.num_parameters() * int(inputs["batch"].ids_BT.numel())
+        """Multiply-adds times two of scoring a micro-batch: policy forward and backward, reference forward.
+
+        A pass that is made again (checkpointing, slices) does not count. Frozen weights have no gradient of their own.
+        """
+        return 2 * (2 * self.weights + self.trained + self.weights) * int(inputs["batch"].ids_BT.numel())
 
 
 def refuse_misfits(scoring: ScoringConfig, args: TrainingArguments, kind: DistributedType) -> None:
@@ -256,6 +264,11 @@ def refuse_misfits(scoring: ScoringConfig, args: TrainingArguments, kind: Distri
             f"scoring.rows={scoring.rows} with {kind.value}: a backward pass cannot gather the weights of a forward "
             "inside it; use trainer.activation_checkpointing=true and fewer prompts a micro-batch"
         )
+
+
+def whole_size(parameter: Tensor) -> int:
+    """Numbers in a weight, of which ZeRO-3 may hold only a share here."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
 
 
 def collate(indices: list[int]) -> dict[str, Tensor]:

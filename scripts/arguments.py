@@ -46,6 +46,11 @@ def shards(args: TrainingArguments) -> bool:
     )
 
 
+def by_fsdp(args: TrainingArguments) -> bool:
+    """Whether it is FSDP that will hold the weights."""
+    return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
 def arguments(cfg: DictConfig, **forced: Any) -> Any:
     """The trainer's arguments from `cfg.trainer`, with what every run settles by itself and what is `forced`."""
     given = OmegaConf.to_container(cfg.trainer, resolve=True)
@@ -107,11 +112,17 @@ def join_processes(args: TrainingArguments) -> None:
 
 
 def warn_of_rounding(model: Any, args: TrainingArguments) -> None:
-    """Say when a weight's own precision will swallow the updates: no optimizer here keeps a float32 copy."""
+    """Say when a weight's own precision will swallow the updates: no optimizer here keeps a float32 copy.
+
+    Where weights are sharded their owner keeps them, and the optimizer, in float32: DeepSpeed always, FSDP in mixed
+    precision.
+    """
     weights = next((p for p in model.parameters() if p.requires_grad), None)
     if weights is None or weights.dtype not in (torch.bfloat16, torch.float16):
         return
-    if not args.deepspeed and args.learning_rate < 1e-4:
+    exact = os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no" or args.bf16 or args.fp16
+    sharded = shards(args) and (exact or not by_fsdp(args))
+    if not sharded and args.learning_rate < 1e-4:
         tqdm.write(
             f"warning: the weights in training are {weights.dtype}; updates of {args.learning_rate:g} are smaller than "
             "its rounding and will be lost: set model.dtype=float32 with trainer.bf16=true, or use LoRA",

@@ -27,6 +27,18 @@ class Recorder(TrainerCallback):
             self.warnings(row)  # a run that is taken up knows what it has seen, and what it has said
         self.step_started = time.perf_counter()
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count from here: loading is no step's time."""
+        self.step_started = time.perf_counter()
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count from here: saving is no step's time."""
+        self.step_started = time.perf_counter()
+
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -39,10 +51,11 @@ class Recorder(TrainerCallback):
         """Write how long the step took."""
         if state.is_world_process_zero:
             now = time.perf_counter()
+            started, self.step_started = self.step_started, now
             row = {
                 "step": state.global_step,
-                "step_time": now - self.step_started,
-                "sample_time": self.update_started - self.step_started,
+                "step_time": now - started,
+                "sample_time": self.update_started - started,
                 "update_time": now - self.update_started,
             }
             self.run.append("timing", [row])

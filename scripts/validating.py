@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 
 from latro.encoding import Encoder
 from latro.errors import InputError
@@ -27,6 +27,11 @@ class Validator:
         config: EvaluationConfig,
     ) -> None:
         self.trainer = trainer
+        if config.choice_scores and trainer.accelerator.distributed_type == DistributedType.FSDP:
+            raise InputError(
+                "evaluation.choice_scores=true under FSDP: examples have unlike numbers of options, so processes would "
+                "wait for one another for ever; set it to false, and let evaluate_latro score the options"
+            )
         self.run = run
         self.encoder = encoder
         self.task = task

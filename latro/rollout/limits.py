@@ -96,9 +96,10 @@ def row_bytes(config: Any, longest: int, itemsize: int) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes free on the device, by what the system says now."""
+    """Bytes free on the device, by what the system says now, and those that torch holds but does not use."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     import psutil
 
     return int(psutil.virtual_memory().available)

@@ -128,6 +128,19 @@ def test_accelerate_places_the_frozen_copy(llama) -> None:
     assert loaded.model.dtype == torch.float32
 
 
+def test_under_fsdp_accelerate_is_told_to_place_the_frozen_copy() -> None:
+    """By itself it leaves models where they are, for FSDP to place: and this one is not given to FSDP."""
+    asked: dict[str, object] = {}
+    reference = FrozenReference(torch.nn.Linear(2, 2))
+
+    def prepare_model(model: object, **how: object) -> object:
+        asked.update(how)
+        return model
+
+    reference.prepare(SimpleNamespace(distributed_type="FSDP", prepare_model=prepare_model))
+    assert asked == {"device_placement": True, "evaluation_mode": True}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_lora_the_reference_is_the_adapter_switched_off(kind, folders, tmp_path) -> None:
     """It may score between a policy's forward and backward pass, and inside a wrapper."""

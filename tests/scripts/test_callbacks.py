@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from omegaconf import OmegaConf
 
 from scripts.callbacks import Recorder
@@ -37,3 +38,25 @@ def test_run_that_is_taken_up_warns_as_if_it_had_never_stopped(tmp_path: Path) -
     ]
     assert parted.rows("health") == whole.rows("health")
     assert parted.rows("metrics") == whole.rows("metrics")
+
+
+def test_a_steps_time_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of loading, of saving, or of steps that were not logged."""
+    clock = iter([0.0, 100.0, 103.0, 107.0, 110.0, 111.0, 150.0, 152.0, 153.0])
+    monkeypatch.setattr("scripts.callbacks.time.perf_counter", lambda: next(clock))
+    run = Run(OmegaConf.create({"output_dir": str(tmp_path)}))
+    none: Any = None
+    recorder = Recorder(run)  # at 0
+    state: Any = SimpleNamespace(global_step=1, is_world_process_zero=True)
+    recorder.on_train_begin(none, state, none)  # at 100
+    recorder.on_step_begin(none, state, none)
+    recorder.on_step_end(none, state, none)
+    state.global_step = 2
+    recorder.on_step_begin(none, state, none)
+    recorder.on_step_end(none, state, none)
+    recorder.on_save(none, state, none)  # at 150
+    state.global_step = 3
+    recorder.on_step_begin(none, state, none)
+    recorder.on_step_end(none, state, none)
+    times = [(row["sample_time"], row["update_time"], row["step_time"]) for row in run.rows("timing")]
+    assert times == [(3, 4, 7), (3, 1, 4), (2, 1, 3)]

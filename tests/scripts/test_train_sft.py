@@ -1,6 +1,7 @@
 """The supervised baseline from configuration to results, on a toy model that is pretrained in a second."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,19 @@ def test_stopped_run_goes_on_and_ends_the_same(finished: Path, tmp_path: Path) -
         train(config(folder), [StopAfter(3)])
     train(config(folder))
     assert without_count(rows(folder, "metrics")) == without_count(rows(finished, "metrics"))
+    assert (folder / "best/model.safetensors").read_bytes() == (
+        finished / "best/model.safetensors"
+    ).read_bytes()
+
+
+def test_taken_up_behind_its_last_step_it_makes_no_other(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "results.json").unlink()
+    shutil.rmtree(folder / "best")
+    train(config(folder))
+    assert rows(folder, "metrics") == rows(finished, "metrics")
+    assert rows(folder, "validation") == rows(finished, "validation")
     assert (folder / "best/model.safetensors").read_bytes() == (
         finished / "best/model.safetensors"
     ).read_bytes()

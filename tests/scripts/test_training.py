@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -97,6 +98,29 @@ def test_killed_twenty_times_a_run_ends_bit_identical(processes, cache, tmp_path
     assert (folder / "best/model.safetensors").read_bytes() == (
         tmp_path / "whole/best/model.safetensors"
     ).read_bytes()
+
+
+def test_taken_up_behind_its_last_step_a_run_makes_no_other(processes, cache, tmp_path):
+    """The step is not the last of its pass over the data, where transformers would stop by itself."""
+    folder = tmp_path / "run"
+    steps = ("max_steps=3", "trainer.eval_steps=3", "trainer.save_steps=3", "validation_limit=2")
+    first = start(processes, cache, folder, *steps)
+    first.join(120)
+    assert first.exitcode == 0
+    left = (*RECORDS, "results.json", "best/model.safetensors")
+    before = {name: (folder / name).read_bytes() for name in left}
+    (folder / "results.json").unlink()
+    shutil.rmtree(folder / "best")
+    second = start(processes, cache, folder, *steps)
+    second.join(120)
+    assert second.exitcode == 0
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["checkpoint-3"]
+    for name in (*RECORDS, "best/model.safetensors"):
+        assert (folder / name).read_bytes() == before[name], name
+    training = [
+        json.loads(text)["training"] for text in (before["results.json"], (folder / "results.json").read_text())
+    ]
+    assert training[0]["steps"] == training[1]["steps"] == 3
 
 
 def await_progress(samples: Path, process, timeout: float = 60) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -83,3 +84,23 @@ def test_checkpoint_between_two_logged_steps_is_refused() -> None:
     arguments.refuse_lost_logs({"logging_steps": 5, "save_steps": 10})
     arguments.refuse_lost_logs({"logging_steps": 3, "save_steps": 10, "save_strategy": "no"})
     arguments.refuse_lost_logs({"logging_steps": 0.1, "save_steps": 10})
+
+
+@pytest.mark.parametrize(
+    ("launcher", "precision", "warned"),
+    [
+        ({}, "no", True),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "no", False),
+        ({"ACCELERATE_USE_FSDP": "true"}, "no", True),
+        ({"ACCELERATE_USE_FSDP": "true"}, "bf16", False),
+    ],
+)
+def test_small_updates_of_rounded_weights_are_warned_of_unless_a_launcher_keeps_them_exact(
+    launcher: dict[str, str], precision: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    for name, value in (launcher | {"ACCELERATE_MIXED_PRECISION": precision}).items():
+        monkeypatch.setenv(name, value)
+    model = torch.nn.Linear(2, 2, dtype=torch.bfloat16)
+    args = SimpleNamespace(deepspeed=None, fsdp=None, learning_rate=5e-7, bf16=False, fp16=False)
+    arguments.warn_of_rounding(model, args)  # type: ignore[arg-type]
+    assert ("updates of 5e-07 are smaller than its rounding" in capsys.readouterr().err) == warned

@@ -151,3 +151,10 @@ def test_rows_that_share_weights_are_agreed_on(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("latro.rollout.limits.must_keep_step", lambda model: True)
     monkeypatch.setattr("latro.rollout.limits.fewest", lambda rows, device: 1)
     assert rows_that_fit(model, 40) == 1
+
+
+def test_memory_that_torch_holds_unused_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10, 80))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 66)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 4)
+    assert limits.free_bytes(torch.device("cuda")) == 72
