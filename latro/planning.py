@@ -77,6 +77,8 @@ class Work:
     weight_bytes: int = 4
     reference_bytes: int = 4
     """Of a weight of the frozen copy; 0 where the reference is the policy with its adapter off."""
+    sampler_bytes: int = 0
+    """Of a weight of the copy that samples in low precision; 0 where the policy itself samples."""
     moments: int = 2
     """Numbers that the optimizer keeps of a trained weight."""
     lora_rank: int | None = None
@@ -145,6 +147,7 @@ def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
     parts = {
         "weights": model.parameters * work.weight_bytes + adapters,
         "reference": model.parameters * work.reference_bytes,
+        "sampler": model.parameters * work.sampler_bytes,
         "optimizer": trained * work.moments * exact,
         "gradients": trained * exact,
         "activations": activations(model, work),
@@ -161,7 +164,7 @@ def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
     if work.checkpointing:
         layer += layer_activations(model, work)
     parts["update"] = max(parts["activations"] + max(parts["head"], layer) + held, parts["gradients"])
-    parts["resident"] = parts["weights"] + parts["reference"] + parts["optimizer"]
+    parts["resident"] = parts["weights"] + parts["reference"] + parts["sampler"] + parts["optimizer"]
     parts["peak"] = parts["resident"] + highest(work, parts["update"], parts["sampling"])
     return parts
 
@@ -246,7 +249,8 @@ def head_bytes(model: ModelSizes, work: Work) -> float:
 def sampling_bytes(model: ModelSizes, work: Work) -> float:
     """Bytes of keys and values of the rows that are decoded together, and of their logits in the sampler."""
     rows = min(work.batch_rows, work.prompts * work.micro_batches * work.K)
-    cache = 2 * model.layers * model.key * (work.prompt + work.rationale) * work.weight_bytes
+    size = work.sampler_bytes or work.weight_bytes
+    cache = 2 * model.layers * model.key * (work.prompt + work.rationale) * size
     return rows * (cache + 3 * model.vocabulary * 8)  # drawn in double precision
 
 
@@ -277,8 +281,9 @@ def decode_bytes(model: ModelSizes, work: Work) -> float:
     """Bytes read while a step's rationales are drawn: all weights once a token, and every row's keys and values."""
     rows = work.prompts * work.micro_batches * work.K
     rounds = -(-rows // work.batch_rows)
-    weights = (model.layers * model.layer + model.matrix) * work.weight_bytes
-    cache = 2 * model.layers * model.key * (work.prompt + work.rationale / 2) * work.weight_bytes
+    size = work.sampler_bytes or work.weight_bytes
+    weights = (model.layers * model.layer + model.matrix) * size
+    cache = 2 * model.layers * model.key * (work.prompt + work.rationale / 2) * size
     return work.rationale * (rounds * weights + rows * cache)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -88,7 +89,9 @@ def latro(cfg: DictConfig, model: ModelSizes, lengths: Lengths, hardware: str) -
     config, sampling = instantiate(cfg.model, _convert_="all"), instantiate(cfg.sampling)
     assert isinstance(config, ModelConfig)
     work = replace(
-        work_of(cfg, config, sampling, instantiate(cfg.scoring)), prompt=lengths.prompt, answer=lengths.answer
+        work_of(cfg, config, sampling, instantiate(cfg.scoring), torch.bfloat16),
+        prompt=lengths.prompt,
+        answer=lengths.answer,
     )
     batch = work.prompts * work.micro_batches * GPUS
     steps = int(

@@ -6,7 +6,7 @@ Read are the task's training rows and the model's configuration, no weight. The 
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -25,6 +25,7 @@ from latro.hub import HubFailure, hub_folder
 from latro.models import DTYPES, ModelConfig
 from latro.objective import ObjectiveConfig
 from latro.planning import ModelSizes, Work, memory_parts, model_sizes, time_parts
+from latro.precision import bfloat16_is_fast
 from latro.rollout.choosing import VLLM
 from latro.rollout.limits import MOST_ROWS
 from latro.rollout.vllm import VllmConfig
@@ -40,7 +41,7 @@ CHARACTERS = 4
 """Of a token, about: the plan reads no tokenizer."""
 TEMPLATE_TOKENS = 30
 """Of a chat template around a prompt, about."""
-MEMORY_PARTS = ("weights", "reference", "optimizer", "update", "sampling", "vllm", "peak")
+MEMORY_PARTS = ("weights", "reference", "sampler", "optimizer", "update", "sampling", "vllm", "peak")
 MOMENTS = {"sgd": 0, "adafactor": 0, "lion": 1}
 """Numbers that an optimizer keeps of a trained weight; those not named keep two, as Adam does."""
 
@@ -57,10 +58,11 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
         raise InputError(
             "plan=true needs a model that exists; this one is made by its own run: name another with model="
         )
-    model = model_sizes(*read_sizes(config))
+    description, place = read_sizes(config)
+    model = model_sizes(description, place)
     hardware = hardware_given(cfg.hardware) if cfg.hardware else probe()
     sampling = instantiate(cfg.sampling)
-    mean_work = work_of(cfg, config, sampling, instantiate(cfg.scoring))
+    mean_work = work_of(cfg, config, sampling, instantiate(cfg.scoring), stored(description, cfg.hardware))
     if VLLM in (sampling.engine, cfg.evaluation.engine):
         mean_work = with_vllm(mean_work, instantiate(cfg.vllm), hardware, sampling.engine == VLLM)
     lengths = [tokens(example.prompt) + TEMPLATE_TOKENS for example in examples]
@@ -104,9 +106,25 @@ def tokens(text: str) -> int:
     return math.ceil(len(text) / CHARACTERS)
 
 
-def work_of(cfg: DictConfig, config: ModelConfig, sampling: SamplingConfig, scoring: ScoringConfig) -> Work:
-    """One process's optimizer step; prompt and answer are still to be filled in."""
-    size = DTYPES.get(config.dtype, torch.float32 if cfg.trainer.bf16 is False else torch.bfloat16).itemsize
+def stored(description: Mapping[str, Any], hardware: str | None) -> torch.dtype:
+    """The precision that model.dtype=auto takes: the stored one (of a GGUF file bfloat16), if the machine is fast in it.
+
+    Hardware that is only named is a GPU, or given by what it reaches.
+    """
+    named = str(description.get("dtype") or description.get("torch_dtype") or "bfloat16")
+    found = DTYPES.get(named.removeprefix("torch."), torch.float32)
+    return found if hardware or bfloat16_is_fast() else torch.float32
+
+
+def work_of(
+    cfg: DictConfig,
+    config: ModelConfig,
+    sampling: SamplingConfig,
+    scoring: ScoringConfig,
+    auto: torch.dtype,
+) -> Work:
+    """One process's optimizer step; prompt and answer are still to be filled in. auto: what model.dtype=auto is."""
+    size = DTYPES.get(config.dtype, auto).itemsize
     reference = DTYPES[config.reference_dtype].itemsize if config.reference_dtype else size
     optimizer = str(cfg.trainer.optim).split("_")[0]
     return Work(
@@ -118,6 +136,7 @@ def work_of(cfg: DictConfig, config: ModelConfig, sampling: SamplingConfig, scor
         answer=1,
         weight_bytes=size,
         reference_bytes=0 if config.lora else reference,
+        sampler_bytes=DTYPES[sampling.dtype].itemsize if sampling.dtype else 0,
         moments=MOMENTS.get(optimizer, 2),
         lora_rank=config.lora.r if config.lora else None,
         batch_rows=sampling.batch_rows or MOST_ROWS,
@@ -153,8 +172,9 @@ def steps_of(
     """Optimizer steps of a run in one process."""
     if cfg.max_steps:
         return int(cfg.max_steps)
-    batch = cfg.trainer.per_device_train_batch_size * cfg.trainer.gradient_accumulation_steps
-    return math.ceil(passes(cfg, objective, sampling) * (len(examples) // batch))
+    batches = len(examples) // cfg.trainer.per_device_train_batch_size
+    steps = math.ceil(batches / cfg.trainer.gradient_accumulation_steps)  # the last of a pass may be short
+    return math.ceil(passes(cfg, objective, sampling) * steps)
 
 
 def probe(size: int = 1024, seconds: float = 0.5) -> Hardware:
@@ -202,7 +222,7 @@ def show(
     for column in ("what", "figure"):
         table.add_column(column, justify="left" if column == "what" else "right")
     for part in MEMORY_PARTS:
-        if memory[part] or part != "vllm":
+        if memory[part] or part not in ("sampler", "vllm"):
             table.add_row(f"memory: {part}", f"{memory[part] / 2**30:.2f} GiB")
     for part, value in seconds.items():
         table.add_row(f"time: {part}", f"{value:.1f} s")

@@ -1,5 +1,6 @@
 """`plan=true`: what a run will need, from configuration files alone."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hydra import compose, initialize_config_module
 
 import scripts.entry  # noqa: F401 - registers the resolvers
 from latro.errors import InputError
+from latro.hardware import hardware_given
 from scripts.planning import plan, probe, tokens
 from tests.latro.tiny_models import tiny_folder, tiny_model, tiny_tokenizer
 
@@ -70,6 +72,39 @@ def test_the_plan_counts_vllms_share(folder: Path) -> None:
         composed(*common, "sampling.engine=vllm", "vllm=server", "vllm.server_base_url=http://host:8000")
     )
     assert (served["memory"]["sampling"], served["memory"]["vllm"]) == (0, 0)
+
+
+def test_the_plan_counts_the_precision_that_is_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    common = ("task=running_sums", "model=base", f"model.path={folder}", "limit=24")
+    parameters = tiny_model("llama", tiny_tokenizer("llama")).num_parameters()
+    exact = plan(composed(*common, "hardware=T4", "model.dtype=float32"))["memory"]
+    low = plan(composed(*common, "hardware=T4", "model.dtype=float32", "sampling.dtype=bfloat16"))["memory"]
+    assert (exact["sampler"], low["sampler"]) == (0, 2 * parameters)
+    assert low["resident"] == exact["resident"] + 2 * parameters
+    assert low["sampling"] < exact["sampling"]  # keys and values are in the copy's precision
+    config = folder / "config.json"
+    assert json.loads(config.read_text())["dtype"] == "float32"
+    assert plan(composed(*common, "hardware=T4"))["memory"]["weights"] == 4 * parameters
+    config.write_text(config.read_text().replace('"float32"', '"bfloat16"'))
+    assert plan(composed(*common, "hardware=T4"))["memory"]["weights"] == 2 * parameters
+    monkeypatch.setattr("scripts.planning.probe", lambda: hardware_given("1e9,1e9,1"))
+    for fast, size in ((True, 2), (False, 4)):
+        monkeypatch.setattr("scripts.planning.bfloat16_is_fast", lambda fast=fast: fast)
+        assert plan(composed(*common))["memory"]["weights"] == size * parameters
+    config.write_text(config.read_text().replace('"bfloat16"', '"float32"'))
+
+
+def test_a_pass_ends_with_a_short_step(folder: Path) -> None:
+    common = (
+        "task=running_sums",
+        "model=base",
+        f"model.path={folder}",
+        "hardware=T4",
+        "limit=10",
+        "epochs=1",
+    )
+    batches = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=4")
+    assert plan(composed(*common, *batches, "objective.preset=paper"))["steps"] == 3
 
 
 def test_the_plan_goes_on_to_more_devices(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

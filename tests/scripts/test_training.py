@@ -118,7 +118,8 @@ def test_taken_up_behind_its_last_step_a_run_makes_no_other(processes, cache, tm
     for name in (*RECORDS, "best/model.safetensors"):
         assert (folder / name).read_bytes() == before[name], name
     training = [
-        json.loads(text)["training"] for text in (before["results.json"], (folder / "results.json").read_text())
+        json.loads(text)["training"]
+        for text in (before["results.json"], (folder / "results.json").read_text())
     ]
     assert training[0]["steps"] == training[1]["steps"] == 3
 
