@@ -44,9 +44,23 @@ class Encoder:
         text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         return self.plain_ids(text)
 
-    def answer_ids(self, answer: str) -> list[int]:
-        """Separator, answer line and end of turn as ids, as they follow a rationale."""
-        return [*self.continuation_ids(self.separator + answer), self.end_of_answer_id]
+    def answer_ids(self, answer: str, rationale: Sequence[int] = ()) -> list[int]:
+        """Separator, answer line and end of turn as ids, as they follow a rationale of these ids.
+
+        A rationale that ends with the separator's text, as a full stop and a line break in one token do, brings it.
+        """
+        line = answer if self.separated(rationale) else self.separator + answer
+        return [*self.continuation_ids(line), self.end_of_answer_id]
+
+    def separated(self, rationale: Sequence[int]) -> bool:
+        """Whether a rationale's text ends with the separator."""
+        tail = len(self.separator) + 4  # tokens that hold it; some decoders strip what begins a text
+        return self.text(rationale[-tail:]).endswith(self.separator)
+
+    @cached_property
+    def separator_ids(self) -> list[int]:
+        """The separator's own ids."""
+        return self.continuation_ids(self.separator)
 
     def rationale_ids(self, rationale: str) -> list[int]:
         """A given rationale as ids, as it follows a prompt."""
@@ -89,7 +103,7 @@ class Rationale:
     """May be empty."""
     text: str
     ending: tuple[int, ...]
-    """The tokens with which the model ended it: white space, then a stop token or an answer marker.
+    """The tokens with which the model ended it: perhaps the separator, then a stop token or an answer marker.
 
     Nothing if the rationale was cut off at the length limit.
     """
@@ -184,15 +198,18 @@ def join(
     answers: Sequence[Sequence[int]],
     pad_token_id: int,
 ) -> RationaleBatch:
-    """Rows of prompt + rationale + answer: N prompts, N·K rationales in prompt order, N answers."""
+    """Rows of prompt + rationale + answer: N prompts, N·K rationales in prompt order.
+
+    answers: one for each rationale, or one for each prompt, which then follows all its rationales.
+    """
     K, remainder = divmod(len(rationales), len(prompts))
-    if remainder or not K or len(answers) != len(prompts):
+    if remainder or not K or len(answers) not in (len(prompts), len(rationales)):
         raise ValueError(
             f"{len(rationales)} rationales and {len(answers)} answers for {len(prompts)} prompts"
         )
     rows, lengths, endings = [], [], []
     for b, rationale in enumerate(rationales):
-        prompt, answer = prompts[b // K], answers[b // K]
+        prompt, answer = prompts[b // K], answers[b if len(answers) == len(rationales) else b // K]
         rows.append([*prompt, *rationale.ids, *answer])
         lengths.append((len(prompt), len(rationale.ids), len(answer)))
         endings.append(rationale.ending[: shared_length(rationale.ending, answer) + 1])

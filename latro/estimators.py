@@ -74,7 +74,7 @@ class Tables:
 def tabulate(world: World, *, score_stop: bool = True) -> Tables:
     """Enumerate all prompts and differentiate every scored log-probability of every generation."""
     prompts = tuple(enumerate_prompt(world, n, score_stop=score_stop) for n in range(len(world.prompts)))
-    T = max(len(answer) for answer in world.answers)
+    T = max(prompt.scores.answer_NKT.shape[-1] for prompt in prompts)
     features = torch.stack([row_features(prompt.scores, T) for prompt in prompts])
     rows = [flat_gradient(feature, world.model) for feature in features.flatten()]
     columns = {}

@@ -226,7 +226,7 @@ def answer_likelihoods(
 ) -> None:
     """Fill in log π(y|x,z) of each example's gold answer with the given rationale."""
     prompts = [encoder.prompt_ids(example.prompt) for example in examples]
-    answers = [encoder.answer_ids(example.answer) for example in examples]
+    answers = [encoder.answer_ids(e.answer, r) for e, r in zip(examples, rationales, strict=True)]
     rows = [(*p, *r, *a) for p, r, a in zip(prompts, rationales, answers, strict=True)]
     done = 0
     for chunk in by_length(rows, config.rows_scored):

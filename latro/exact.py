@@ -32,11 +32,19 @@ class World:
     reference: Any
     encoder: Encoder
     prompts: tuple[tuple[int, ...], ...]
-    answers: tuple[tuple[int, ...], ...]
-    """One per prompt, closed by the end-of-answer token."""
+    lines: tuple[str, ...]
+    """The answer line of each prompt."""
     markers: tuple[str, ...]
     max_rationale_tokens: int
     temperature: float = 1.0
+
+    def answers(self, prompts: Sequence[int], groups: Sequence[Sequence[Rationale]]) -> list[list[int]]:
+        """The answers of prompts (given by index) as they follow each rationale of their groups."""
+        return [
+            self.encoder.answer_ids(self.lines[n], rationale.ids)
+            for n, group in zip(prompts, groups, strict=True)
+            for rationale in group
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +114,7 @@ def small_world(
     *,
     temperature: float = 1.0,
     letters: str = "abcd#",
+    separator: str = "",
     markers: Sequence[str] = ("#",),
     questions: Sequence[tuple[str, str]] = (("ab", "#ba"), ("cdc", "#d")),
     max_rationale_tokens: int = 2,
@@ -120,7 +129,7 @@ def small_world(
         stop_token_ids=(0,),
         end_of_answer_id=0,
         pad_token_id=0,
-        separator="",
+        separator=separator,
         prompt_suffix="",
     )
     return World(
@@ -128,7 +137,7 @@ def small_world(
         reference=tiny_llama(len(letters) + 1, seed + 1000),
         encoder=encoder,
         prompts=tuple(tuple(encoder.prompt_ids(question)) for question, _ in questions),
-        answers=tuple(tuple(encoder.answer_ids(answer)) for _, answer in questions),
+        lines=tuple(answer for _, answer in questions),
         markers=tuple(markers),
         max_rationale_tokens=max_rationale_tokens,
         temperature=temperature,
@@ -183,14 +192,14 @@ def training_scores(
     N, flat = len(prompts), [rationale for group in groups for rationale in group]
     pad = world.encoder.pad_token_id
     questions = [world.prompts[n] for n in prompts]
-    answers = [world.answers[n] for n in prompts]
-    batch = join(questions, flat, answers, pad)
+    batch = join(questions, flat, world.answers(prompts, groups), pad)
+    alone = join(questions, [NO_RATIONALE] * N, world.answers(prompts, [[NO_RATIONALE]] * N), pad)
     policy = likelihood(world.model, batch, temperature=world.temperature, score_stop=score_stop)
     with torch.no_grad():
         reference = likelihood(
             world.reference, batch.without_answers(), temperature=world.temperature, score_stop=score_stop
         )
-        plain = likelihood(world.model, join(questions, [NO_RATIONALE] * N, answers, pad), score_stop=False)
+        plain = likelihood(world.model, alone, score_stop=False)
     return Scores(
         rationale_NK=policy.rationale_B.view(N, -1),
         reference_NK=reference.rationale_B.view(N, -1),

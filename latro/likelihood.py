@@ -91,6 +91,15 @@ def drawn_logprob(rationales: Sequence[Rationale], batch: RationaleBatch, score_
     return torch.tensor(sums, device=batch.ids_BT.device)
 
 
+def unscored_stop(rationales: Sequence[Rationale], batch: RationaleBatch) -> Tensor | None:
+    """[B] log μ of what is scored of no ending, nats: see `wanted`; None for given rationales."""
+    if not all(rationale.logprobs for rationale in rationales):
+        return None
+    scored = (batch.ending_BE >= 0).sum(-1).tolist()
+    sums = [sum(r.logprobs[len(r.ids) + e :]) for r, e in zip(rationales, scored, strict=True)]
+    return torch.tensor(sums, device=batch.ids_BT.device)
+
+
 def scored_tokens(batch: RationaleBatch) -> Tensor:
     """[B, T] True on rationale, answer and the one token before the answer; nothing predicts a row's first token."""
     scored_BT = batch.rationale_mask_BT | batch.answer_mask_BT
@@ -103,8 +112,8 @@ def wanted(batch: RationaleBatch, scored_BT: Tensor, temperature: float, score_s
     """The tokens to score: those of `scored_BT` in order, then, with the stop, those that ended the rationales.
 
     An ending was decided on behind the last token before the answer, in competition with the answer's own tokens. One
-    that departs from the answer is scored up to and including its first other token; what follows it, the rest of a
-    marker, is nearly certain.
+    that departs from the answer, as a marker within a line does, is scored up to and including its first other token:
+    what follows that has another context than the row's. `unscored_stop` tells how much it is.
     """
     row_A, column_A = scored_BT.nonzero(as_tuple=True)
     ended_BE = (batch.ending_BE >= 0) & score_stop

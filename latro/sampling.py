@@ -90,8 +90,9 @@ def cut(
 ) -> Rationale:
     """The rationale in a continuation: what stands before the stop token or the first answer marker.
 
-    The cut is found in text and moved back to a token border, then over white space, so that the answer line
-    always follows in the same way. What was generated behind the cut is the model's decision to stop.
+    The cut is found in text and moved back to a token border, then over the separator if the model wrote it as the
+    answer line has it. What was generated behind the cut is the model's decision to stop. So the row that is scored
+    has the model's own white space, and the ending's tokens are the answer's own: see `Encoder.answer_ids`.
     """
     stop = next((i for i, token in enumerate(tokens) if token in encoder.stop_token_ids), len(tokens))
     generated = tuple(tokens[: stop + 1])
@@ -99,9 +100,14 @@ def cut(
     start = find_marker(encoder.text(ids), markers)
     while start is not None and len(encoder.text(ids)) > start:
         ids.pop()
-    if len(ids) < len(generated):
-        while ids and encoder.text(ids[-1:]).isspace():
-            ids.pop()
+    own = encoder.separator_ids
+    if (
+        own
+        and len(ids) < len(generated)
+        and ids[-len(own) :] == own
+        and not encoder.separated(ids[: -len(own)])
+    ):
+        ids = ids[: -len(own)]
     return Rationale(
         ids=tuple(ids),
         text=encoder.text(ids),

@@ -31,7 +31,7 @@ def supervised_row(example: Example, encoder: Encoder) -> dict[str, list[int]]:
     """
     prompt = encoder.prompt_ids(example.prompt)
     rationale = encoder.rationale_ids(example.rationale) if example.rationale else []
-    completion = [*rationale, *encoder.answer_ids(example.answer)]
+    completion = [*rationale, *encoder.answer_ids(example.answer, rationale)]
     return {"input_ids": prompt + completion, "labels": [IGNORED] * len(prompt) + completion}
 
 

@@ -15,7 +15,7 @@ from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from latro.encoding import Encoder, join
+from latro.encoding import Encoder, Rationale, join
 from latro.errors import InputError
 from latro.likelihood import DEFAULT
 from latro.objective import ObjectiveConfig, Penalty, answer_reward, objective
@@ -129,7 +129,8 @@ class LatroTrainer(Trainer):
         inputs = []
         for group in groups:
             mine, rationales = rationales[: len(group) * self.K], rationales[len(group) * self.K :]
-            batch = join(prompts[: len(group)], mine, self.answers(group), self.encoder.pad_token_id)
+            answers = self.answers(group, mine)
+            batch = join(prompts[: len(group)], mine, answers, self.encoder.pad_token_id)
             inputs.append({"examples": group, "rationales": mine, "batch": batch.to(device)})
             prompts = prompts[len(group) :]
         # A short step at an epoch's end has one micro-batch, which knows its own mean: forget that of the step before.
@@ -179,9 +180,12 @@ class LatroTrainer(Trainer):
                 policy = self.accelerator.unwrap_model(self.model_wrapped)
                 yield self.sampler.renewed(policy) if self.sampler else policy
 
-    def answers(self, examples: Sequence[Example]) -> list[list[int]]:
-        """The examples' answer lines as ids."""
-        return [self.encoder.answer_ids(example.answer) for example in examples]
+    def answers(self, examples: Sequence[Example], rationales: Sequence[Rationale]) -> list[list[int]]:
+        """The examples' answer lines as ids, behind each of their K rationales."""
+        return [
+            self.encoder.answer_ids(examples[row // self.K].answer, rationale.ids)
+            for row, rationale in enumerate(rationales)
+        ]
 
     def compute_loss(
         self,

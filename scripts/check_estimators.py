@@ -77,17 +77,31 @@ class Draws:
 def worlds(seed: int) -> "dict[str, World]":
     """The worlds by name: plain, at another temperature, and with a marker behind white space.
 
-    Where the white space may be other than the answer's own, what follows its first other token is not scored: the
-    one case known in which the paper's preset is not exact.
+    Where a rationale goes over into a marker of several tokens without the separator, what follows the marker's first
+    token is not scored: the one case known in which the paper's preset is not exact.
     """
     from latro.exact import small_world
 
     return {
         "letters": small_world(seed),
         "temperature 0.7": small_world(seed, temperature=0.7),
-        "line break": small_world(seed, letters="abc\n#", questions=[("ab", "\n#a"), ("ca", "\n#b")]),
+        "line break": small_world(
+            seed, letters="abc\n#", separator="\n", questions=[("ab", "#a"), ("ca", "#b")]
+        ),
         "doubled line break": small_world(
-            seed, letters="a\n#", questions=[("a", "\n#a"), ("aa", "\n#aa")], max_rationale_tokens=3
+            seed,
+            letters="a\n#",
+            separator="\n",
+            questions=[("a", "#a"), ("aa", "#aa")],
+            max_rationale_tokens=3,
+        ),
+        "marker within a line": small_world(
+            seed,
+            letters="a\n#",
+            separator="\n",
+            markers=("#a",),
+            questions=[("a", "#a"), ("aa", "#aa")],
+            max_rationale_tokens=3,
         ),
     }
 
@@ -111,7 +125,8 @@ def cases(kl_weight: float, penalty_weight: float) -> list[Case]:
         *(Case(name=f"paper, {reward}", config=config(reward=reward), claim=True) for reward in Reward),
         Case(name="paper, log_likelihood", config=config(), claim=True, world="temperature 0.7"),
         Case(name="paper, log_likelihood", config=config(), claim=True, world="line break"),
-        Case(name="paper, log_likelihood", config=config(), claim=False, world="doubled line break"),
+        Case(name="paper, log_likelihood", config=config(), claim=True, world="doubled line break"),
+        Case(name="paper, log_likelihood", config=config(), claim=False, world="marker within a line"),
         Case(name="paper, no baseline", config=config(), claim=True, loss=loss_without_baseline),
         *(
             Case(name="paper, leave-one-out", config=config(), claim=True, rationales_per_prompt=K)

@@ -107,7 +107,7 @@ def tokens(text: str) -> int:
 
 
 def stored(description: Mapping[str, Any], hardware: str | None) -> torch.dtype:
-    """The precision that model.dtype=auto takes: the stored one (of a GGUF file bfloat16), if the machine is fast in it.
+    """The precision that model.dtype=auto takes: the stored one (GGUF: bfloat16), if the machine is fast in it.
 
     Hardware that is only named is a GPU, or given by what it reaches.
     """

@@ -30,7 +30,12 @@ from latro.trainer import LatroTrainer
 from latro.types import Example
 from tests.fakes import table_model
 
-NEWLINE = {"letters": "abc\n#", "questions": [("ab", "\n#a"), ("ca", "\n#b")]}
+NEWLINE = {"letters": "abc\n#", "separator": "\n", "questions": [("ab", "#a"), ("ca", "#b")]}
+WHITE_SPACE = NEWLINE | {
+    "letters": "ab \n#",
+    "questions": [("ab", "#a"), ("ba", "#b")],
+    "max_rationale_tokens": 3,
+}
 TWO_TOKENS = {"letters": "abcd#", "markers": ("c#",), "questions": [("ab", "c#a"), ("ca", "c#b")]}
 
 
@@ -58,7 +63,11 @@ def test_probabilities_of_all_generations_sum_to_one(temperature: float):
         assert int(prompt.finished_M.sum()) == 10
 
 
-@pytest.mark.parametrize("changes", [{}, NEWLINE, TWO_TOKENS], ids=["letter", "white space", "two tokens"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, NEWLINE, WHITE_SPACE, TWO_TOKENS],
+    ids=["letter", "line break", "white space", "two tokens"],
+)
 def test_a_rationale_is_scored_as_likely_as_it_was_drawn(changes: dict):
     """Without the whole ending in the score, a marker behind a line break would look free."""
     world = table_world(**changes)
@@ -67,7 +76,7 @@ def test_a_rationale_is_scored_as_likely_as_it_was_drawn(changes: dict):
     assert torch.allclose(prompt.scores.reference_NK[0], prompt.log_reference_M, atol=1e-12)
 
 
-@pytest.mark.parametrize("changes", [{}, NEWLINE, TWO_TOKENS], ids=["letter", "white space", "two tokens"])
+@pytest.mark.parametrize("changes", [{}, NEWLINE, TWO_TOKENS], ids=["letter", "line break", "two tokens"])
 @pytest.mark.parametrize("engine", ["continuous", "generate"])
 @pytest.mark.parametrize("score_stop", [True, False])
 def test_the_sampler_tells_of_each_draw_what_the_policy_scores(changes: dict, engine: str, score_stop: bool):
@@ -79,7 +88,7 @@ def test_the_sampler_tells_of_each_draw_what_the_policy_scores(changes: dict, en
         world.model, world.encoder, world.prompts, "ab", sampling, markers=world.markers, seed=0, step=0
     )
     assert {rationale.finished for rationale in drawn} == {True, False}
-    batch = join(world.prompts, drawn, world.answers, 0)
+    batch = join(world.prompts, drawn, world.answers([0, 1], [drawn[:50], drawn[50:]]), 0)
     scored = likelihood(world.model, batch, temperature=0.7, score_stop=score_stop).rationale_B
     told = drawn_logprob(drawn, batch, score_stop)
     assert told is not None
@@ -238,7 +247,7 @@ def test_the_trainers_loss_has_the_gradient_that_is_checked_here(reward: Reward)
     trainer.reference = SimpleNamespace(scoring=lambda model: nullcontext(world.reference))
     trainer.state, trainer.accelerator = SimpleNamespace(global_step=0), SimpleNamespace(num_processes=1)
     trainer.args, trainer.rows_in_step = SimpleNamespace(seed=0, device="cpu"), 8
-    batch = join(world.prompts, rationales, world.answers, 0)
+    batch = join(world.prompts, rationales, world.answers([0, 1], [rationales[:4], rationales[4:]]), 0)
     loss = trainer.compute_loss(world.model, {"batch": batch, "examples": examples, "rationales": rationales})
     fast = (loss_coefficients(tables, index_PK[None], config) @ tables.jacobian_CD)[0]
     assert relative(-flat_gradient(loss, world.model), fast) < 1e-12

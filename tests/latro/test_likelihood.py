@@ -1,6 +1,7 @@
 """One forward pass for rationale and answer. Without these, a shifted index or a pad token could enter the score."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from latro.encoding import Rationale, RationaleBatch, join
 from latro.exact import flat_gradient, tiny_llama
-from latro.likelihood import answer_likelihood, likelihood
+from latro.likelihood import answer_likelihood, likelihood, unscored_stop
 from latro.scored_tokens import ScoringConfig, chunk_logprob
 from tests.fakes import TableConfig, TableModel
 
@@ -105,6 +106,15 @@ def test_only_positions_that_predict_the_answer_reach_the_head():
     model.lm_head.register_forward_hook(lambda head, inputs, output: seen.append(inputs[0].shape[-2]))
     answer_likelihood(model, batch(), scoring=ScoringConfig(fused_head=False))
     assert seen == [sum(len(ANSWERS[b // 3]) for b in range(6))]
+
+
+def test_what_is_left_of_an_ending_that_departs_from_the_answer_is_told():
+    four = [RATIONALES[b] for b in (0, 1, 3, 4)]
+    drawn = [replace(z, logprobs=tuple(-1.0 - t for t in range(len(z.ids + z.ending)))) for z in four]
+    left = unscored_stop(drawn, join(PROMPTS, drawn, ANSWERS, 0))
+    assert left is not None
+    assert left.tolist() == [0, 0, 0, -5]
+    assert unscored_stop(four, join(PROMPTS, four, ANSWERS, 0)) is None
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -57,17 +57,19 @@ def merged() -> Encoder:
         ("<eos>", "", "<eos>"),
         ("", "", ""),
         ("1+1 \n", "1+1 \n", ""),
-        ("1+1 \n<eos>", "1+1", " \n<eos>"),
-        (" \n<eos>", "", " \n<eos>"),
-        ("1+1\n\nThe answer is", "1+1", "\n\nThe answer is"),
+        ("1+1 \n<eos>", "1+1 ", "\n<eos>"),
+        ("\n<eos>", "", "\n<eos>"),
+        ("1+1\n\n<eos>", "1+1\n\n", "<eos>"),
+        ("1+1\nThe answer is", "1+1", "\nThe answer is"),
+        ("1+1\n\nThe answer is", "1+1\n\n", "The answer is"),
         ("the ANSWER is", "", "the ANSWER is"),
         ("1+1 The answer", "1+1 The answer", ""),
-        ("a The answer is b The answer is", "a", " The answer is b The answer is"),
+        ("a The answer is b The answer is", "a ", "The answer is b The answer is"),
         ("a<eos>The answer is", "a", "<eos>"),
-        ("é The answer is", "é", " The answer is"),
+        ("é The answer is", "é ", "The answer is"),
     ],
 )
-def test_a_rationale_is_what_stands_before_stop_or_marker_and_white_space(
+def test_a_rationale_is_what_stands_before_stop_or_marker_and_their_separator(
     bytewise, generated, rationale, ending
 ):
     def ids(text: str) -> tuple[int, ...]:
@@ -83,8 +85,25 @@ def test_a_marker_is_found_across_token_borders_and_the_straddling_token_goes(me
     assert merged.tokenizer.convert_ids_to_tokens(tokens)[2] == "xT"
     assert merged.tokenizer.convert_ids_to_tokens(tokens)[-1] == " is 7"
     result = cut(merged, tokens, MARKER)
-    assert result.text == "y"
-    assert merged.text(result.ending) == " xThe answer is 7"
+    assert result.text == "y "
+    assert merged.text(result.ending) == "xThe answer is 7"
+
+
+def test_a_separator_inside_another_token_is_the_rationales_and_the_answer_line_goes_without():
+    symbols = ["<eos>", *sorted(set("The answer is 7.\n")), ".\n"]
+    tokenizer = Tokenizer(
+        models.BPE(vocab={symbol: i for i, symbol in enumerate(symbols)}, merges=[(".", "\n")])
+    )
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens(["<eos>"])
+    encoder = encoder_of(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>"), 0)
+    result = cut(encoder, encoder.plain_ids("7.\nThe answer is"), MARKER)
+    assert (result.text, encoder.text(result.ending)) == ("7.\n", "The answer is")
+    answer = encoder.answer_ids("The answer is 7", result.ids)
+    assert encoder.text(answer) == "The answer is 7"
+    assert tuple(answer[: len(result.ending)]) == result.ending  # so all of the ending is scored
+    assert encoder.text(encoder.answer_ids("The answer is 7", encoder.plain_ids("7."))) == "\nThe answer is 7"
+    assert encoder.text(encoder.answer_ids("The answer is 7")) == "\nThe answer is 7"
 
 
 def test_generation_stops_with_the_token_that_completes_the_marker(merged):
