@@ -103,6 +103,19 @@ def test_seeds_are_clusters(tmp_path: Path) -> None:
     assert (one.seeds, one.before, one.test) == ((3, 1), 0.5, "seeds and items")
 
 
+def test_a_side_of_one_run_against_several_seeds_is_said_to_be_taken_as_it_is(tmp_path: Path, capsys) -> None:
+    evaluation(tmp_path / "a/seed_0", "00000111")
+    for seed, right in enumerate(("00011111", "00001111")):
+        evaluation(tmp_path / f"b/seed_{seed}", right, seed=seed)
+    said = "A side of one run is taken as it is: the spread of its seed is not counted."
+    for sides, told in (("a/*", "b/*"), True), (("b/*", "a/*"), True), (("b/seed_0", "b/seed_1"), False):
+        out = tmp_path / "out"
+        assert main([*(f"{tmp_path}/{side}" for side in sides), "--out", str(out)]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        page = (out / "comparison.html").read_text()
+        assert (said in printed, said in page, said in (out / "comparison.tex").read_text()) == (told,) * 3
+
+
 def test_seeds_that_are_all_alike_are_no_proof(tmp_path: Path) -> None:
     for seed in range(3):
         evaluation(tmp_path / f"a/seed_{seed}", "1111", seed=seed)
