@@ -129,7 +129,8 @@ async def _check(cast: Mapping[str, Chat], agents: "Sequence[AgentConfig]") -> N
 
 
 def until_stopped(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end. Ctrl-C and SIGTERM, as batch systems send it, end it by KeyboardInterrupt, all saved.
+    """Run to the end. Ctrl-C, SIGTERM, as batch systems send it, and SIGHUP, as a closed terminal does, end it by
+    KeyboardInterrupt, all saved.
 
     A second Ctrl-C interrupts at once.
     """
@@ -149,10 +150,11 @@ def until_stopped(work: Coroutine[Any, Any, T]) -> T:
                 task.cancel()
                 loop.call_later(0.2, cancel)  # one that meets the end of a wait may be lost
 
-        with suppress(NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread
+        with suppress(NotImplementedError, AttributeError, ValueError, RuntimeError):  # Windows, or not the main thread
             loop.add_signal_handler(signal.SIGTERM, stop)
-            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as shells set it for background jobs
-                loop.add_signal_handler(signal.SIGINT, stop)
+            for kind in (signal.SIGINT, signal.SIGHUP):
+                if signal.getsignal(kind) is not signal.SIG_IGN:  # as shells and nohup set it
+                    loop.add_signal_handler(kind, stop)
         try:
             return await work
         except asyncio.CancelledError:
