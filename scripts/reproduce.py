@@ -18,7 +18,7 @@ Killed and started again it goes on where it was. It leaves reproduce.json, repr
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -36,7 +36,7 @@ from scripts.reproduced import Cell, cells
 from scripts.reproduction import Reproduction, Row, chains
 from scripts.run import refuse_unwritable, write_text
 from scripts.sweep import Sweep, alone
-from scripts.sweep_plan import Job, Plan, SweepConfig, composed
+from scripts.sweep_plan import Job, Plan, SweepConfig, changed_keys, composed
 
 
 def reproduce(arguments: Sequence[str]) -> int:
@@ -54,6 +54,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     under_way = Sweep(plan=plan, costs=costs)
     configurations = list(composed(plan, [job for chain in planned for job in chain]))
     missing = under_way.add(configurations)
+    unlike = unlike_folders(plan, request, reproduction, {job.folder for job, _ in configurations})
     takes = what_it_takes(request, reproduction, chosen, configurations)
     if not request.run:
         under_way.results = {
@@ -69,7 +70,12 @@ def reproduce(arguments: Sequence[str]) -> int:
 
     def tell() -> int:
         found = cells(
-            takes, published(request.table), request.folder, under_way.results, request.idle(reproduction)
+            takes,
+            published(request.table),
+            request.folder,
+            under_way.results,
+            request.idle(reproduction),
+            unlike,
         )
         return write(request, takes, found, arguments)
 
@@ -88,6 +94,19 @@ def selected(reproduction: Reproduction, only: Sequence[str]) -> list[Row]:
             raise InputError(f"only={pattern}: there is no such row; there are {known}")
         found += [row for row in fitting if row not in found]
     return found
+
+
+def unlike_folders(
+    plan: Plan, request: Request, reproduction: Reproduction, asked: Collection[Path]
+) -> frozenset[Path]:
+    """Folders of jobs that were not asked for, and that hold another configuration than theirs.
+
+    An earlier command may have left them with overrides of its own; their figures are none of this table.
+    """
+    rows = [row for row in reproduction.rows if not row.impossible]
+    jobs = [with_given(job, request) for chain in chains(rows, request.folder) for job in chain]
+    there = [job for job in jobs if job.folder not in asked and (job.folder / "config.yaml").is_file()]
+    return frozenset(job.folder for job, cfg in composed(plan, there) if changed_keys(job, cfg))
 
 
 def plan_of(request: Request) -> Plan:

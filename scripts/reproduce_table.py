@@ -23,7 +23,7 @@ from scripts.stats import Estimate
 
 COLUMNS = (
     "cell", "section", "row", "column", "status", "ours", "low", "high", "items", "seeds", "paper", "difference",
-    "difference_low", "difference_high", "changes", "costs", "why", "takes", "command", "by_hand",
+    "difference_low", "difference_high", "changes", "unpaired", "costs", "why", "takes", "command", "by_hand",
 )  # fmt: skip
 
 
@@ -87,6 +87,8 @@ def print_table(
             if not any(cell.paper for cell in shown):
                 console.print(f"the paper: {words_by_row(shown)}", highlight=False)
     _print_changes(found, console)
+    for line in unpaired_lines(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     _print_not_run(found, request, console)
 
 
@@ -116,6 +118,16 @@ def _print_changes(found: Sequence[Cell], console: Console) -> None:
         "intervals over items; of several seeds, over seeds and items.",
         highlight=False,
     )
+
+
+def unpaired_lines(found: Sequence[Cell]) -> list[str]:
+    """Pairs of rows that are both there and unlike, with the reason, each once."""
+    lines = [
+        f"not paired: {cell.row.key} with {key}: {reason}"
+        for cell in found
+        for key, reason in cell.unpaired.items()
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def paper_note(reproduction: Reproduction, told: Published) -> str:
@@ -185,6 +197,7 @@ def rows_of(found: Sequence[Cell], request: Request) -> Iterator[dict[str, Any]]
             "difference_low": bounded(gap.low) if gap else None,
             "difference_high": bounded(gap.high) if gap else None,
             "changes": [change_row(change) for change in cell.changes],
+            "unpaired": dict(cell.unpaired),
             "costs": dict(cell.costs),
             "why": cell.why,
             "takes": cell.row.takes,

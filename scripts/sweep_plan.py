@@ -259,18 +259,23 @@ def refuse_other_runs(job: Job, cfg: DictConfig) -> None:
             raise InputError(
                 f"{outcome}: damaged or cut off; delete it and start again: the run goes on from what its folder holds"
             ) from None
-    written = job.folder / "config.yaml"
-    if not written.is_file():
-        return
-    before = OmegaConf.to_container(OmegaConf.load(written))
-    now = resolved(cfg)
-    changed = [
-        key
-        for key in (differing(before, now) if isinstance(before, dict) else ["all"])
-        if key.split(".")[0] not in FREE_KEYS
-    ]
+    changed = changed_keys(job, cfg)
     if changed:
         raise InputError(
             f"{job.folder} holds a run with another configuration ({', '.join(sorted(changed)[:4])}); "
             "choose another sweep_dir, or delete that folder"
         )
+
+
+def changed_keys(job: Job, cfg: DictConfig) -> list[str]:
+    """The keys in which the run that the job's folder holds, if any, is of another configuration."""
+    written = job.folder / "config.yaml"
+    if not written.is_file():
+        return []
+    before = OmegaConf.to_container(OmegaConf.load(written))
+    now = resolved(cfg)
+    return [
+        key
+        for key in (differing(before, now) if isinstance(before, dict) else ["all"])
+        if key.split(".")[0] not in FREE_KEYS
+    ]

@@ -139,6 +139,55 @@ def test_every_cell_that_was_not_run_says_why_and_how(run) -> None:
         parser.parse_overrides(shlex.split(line)[3:])  # as Hydra reads them
 
 
+def test_what_another_command_left_in_the_folder_is_no_cell_of_this_table(run, capsys) -> None:
+    _, folder = run(*LATRO, "only=base,latro,K=2,beta=0", "seeds=0")
+    for name in ("K=2", "K=2-evaluated", "beta=0", "beta=0-evaluated"):
+        (folder / f"jobs/{name}/seed=0/config.yaml").write_text("max_steps: 2\n")
+    at_last = folder / "jobs/beta=0/seed=0/config.yaml"
+    capsys.readouterr()
+    status, folder = run(*LATRO, "only=base,latro", "seeds=0")
+    assert status == 0
+    found = cells(folder)
+    assert {key: found[f"{key}/greedy"]["status"] for key in ("latro", "K=2", "beta=0")} == {
+        "latro": "done", "K=2": "not run", "beta=0": "not run",
+    }  # fmt: skip
+    reason = "its folder holds another configuration; give another folder=, or delete it"
+    assert found["K=2/greedy"]["why"] == reason
+    assert found["K=2/greedy"]["changes"] == []
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"not run: {reason}" in printed
+    assert at_last.read_text() == "max_steps: 2\n"
+
+
+def test_a_pair_that_is_unlike_costs_no_table(run, capsys) -> None:
+    _, folder = run(*LATRO, "only=base,sft,latro", "seeds=0")
+    place = folder / "jobs/sft-evaluated/seed=0"
+    rows = (place / "items.jsonl").read_text().splitlines(keepends=True)
+    (place / "items.jsonl").write_text("".join(rows[:4]))  # as evaluate_latro.limit=4 leaves it
+    results = json.loads((place / "results.json").read_text())
+    results["n-samples"]["sums"] = {"original": 4, "effective": 4}
+    (place / "results.json").write_text(json.dumps(results))
+    capsys.readouterr()
+    assert run(*LATRO, "only=base,latro", "seeds=0")[0] == 0
+    latro = cells(folder)["latro/greedy"]
+    assert [change["from"] for change in latro["changes"]] == ["base"]
+    assert "differ in 4 items, the first 4" in latro["unpaired"]["sft"]
+    line = f"not paired: latro with sft: {latro['unpaired']['sft']}"
+    assert line in " ".join(capsys.readouterr().out.split())
+    assert line in (folder / "reproduce.html").read_text()
+
+
+def test_a_cell_that_its_run_did_not_measure_costs_no_table(run) -> None:
+    _, folder = run(*LATRO, "only=base", "seeds=0")
+    items = folder / "jobs/base-evaluated/seed=0/items.jsonl"
+    rows = [json.loads(line) | {"majority": {}} for line in items.read_text().splitlines()]
+    items.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(*LATRO, "only=base", "seeds=0")[0] == 0
+    assert cells(folder)["base/greedy"]["status"] == "done"
+    voted = cells(folder)["base/maj@8"]
+    assert (voted["status"], "has no accuracy_maj8; it has accuracy_greedy,exact" in voted["why"]) == ("not run", True)
+
+
 def test_commands_are_told_without_secrets(run) -> None:
     _, folder = run(*LATRO, "run=false", "evaluate_latro.+model.hub_token=hf_x")
     assert "hf_x" not in "".join(path.read_text() for path in folder.glob("reproduce.*"))
