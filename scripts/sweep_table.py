@@ -31,6 +31,7 @@ class Result:
     status: str
     """`finished`, `failed` or `not run`."""
     error: str = ""
+    """Why it failed, or what it lacks."""
     seconds: float | None = None
     """Of this session; None for one that was finished before."""
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -112,16 +113,35 @@ def _named(outcome: Mapping[str, Any]) -> dict[str, float]:
 
 
 def with_figures(results: Sequence[Result], metrics: Sequence[str]) -> tuple[list[Result], tuple[str, ...]]:
-    """The results with their figures, and the metrics."""
+    """The results with their figures, and the metrics. A metric that a job lacks is left out, and its row says so."""
     outcomes = {result.job.name: read_outcome(result.job.folder) for result in results}
     found = next((outcome for outcome in outcomes.values() if outcome is not None), None)
     names = tuple(metrics) or (default_metrics(found) if found is not None else ())
     filled = []
     for result in results:
         outcome = outcomes[result.job.name]
-        figures = {name: measured(outcome, name) for name in names} if outcome is not None else {}
-        filled.append(replace(result, figures=figures))
+        figures, lacking = measured_all(outcome, names) if outcome is not None else ({}, [])
+        filled.append(replace(result, figures=figures, error="; ".join([result.error] * bool(result.error) + lacking)))
     return filled, names
+
+
+def measured_all(outcome: Mapping[str, Any], metrics: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+    """The metrics that a finished job has, and a line for each that it lacks."""
+    figures, lacking = {}, []
+    for metric in metrics:
+        try:
+            figures[metric] = measured(outcome, metric)
+        except InputError as error:
+            lacking.append(str(error))
+    return figures, lacking
+
+
+def refuse_unmeasured(results: Sequence[Result], metrics: Sequence[str]) -> None:
+    """Raise InputError for a metric that no finished job has; it is misspelt, or of another script."""
+    finished = [result for result in results if result.status == "finished"]
+    for metric in metrics:
+        if finished and not any(metric in result.figures for result in finished):
+            measured(read_outcome(finished[0].job.folder) or {}, metric)
 
 
 def settings_of(results: Sequence[Result]) -> dict[Setting, list[Result]]:
@@ -199,7 +219,7 @@ def print_sweep(results: Sequence[Result], metrics: Sequence[str], console: Cons
     if found:
         _print_effects(found, console)
     for result in results:
-        if result.status != "finished":
+        if result.error:
             console.print(
                 f"{result.status}: {result.job.name}: {result.error}", highlight=False, markup=False
             )

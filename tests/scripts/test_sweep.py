@@ -93,6 +93,36 @@ def test_a_failed_job_is_a_row_and_the_rest_is_taken_up_again(swept, capsys) -> 
     )  # Student's, 2 degrees
 
 
+def test_a_job_without_the_metric_is_a_row_that_says_so(swept, capsys) -> None:
+    _, folder = swept("seed=0,1")
+    place = folder / "jobs/all/seed=0/results.json"
+    outcome = json.loads(place.read_text())
+    del outcome["training"]
+    place.write_text(json.dumps(outcome))
+    capsys.readouterr()
+    status, _ = swept("seed=0,1,2", "metric=[eval/accuracy_greedy,accuracy_greedy]")
+    assert status == 0
+    told = json.loads((folder / "sweep.json").read_text())["jobs"]
+    assert [list(job["figures"]) for job in told] == [
+        ["accuracy_greedy"], ["eval/accuracy_greedy", "accuracy_greedy"], ["eval/accuracy_greedy", "accuracy_greedy"],
+    ]  # fmt: skip
+    line = "metric=eval/accuracy_greedy: no such metric; there are none: no training"
+    assert [job["error"] for job in told] == [line, "", ""]
+    printed = capsys.readouterr()
+    assert printed.err == f"warning: all/seed=0: {line}\n"
+    assert f"finished: all/seed=0: {line}" in " ".join(printed.out.split())
+
+
+def test_a_misspelt_metric_is_told_at_the_first_job_and_loses_nothing(swept, capsys) -> None:
+    status, folder = swept("seed=0,1", "metric=[bleu,accuracy_greedy]")
+    line = "metric=bleu: no such metric; there are accuracy_greedy,exact"
+    assert status == 2
+    assert capsys.readouterr().err == f"warning: all/seed=0: {line}\nerror: {line}\n"
+    told = json.loads((folder / "sweep.json").read_text())
+    assert [job["figures"] for job in told["jobs"]] == [{"accuracy_greedy": 0.5}, {"accuracy_greedy": 0.51}]
+    assert (folder / "sweep.csv").read_text().startswith("job,status,seed,bleu,accuracy_greedy,")
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
