@@ -30,6 +30,7 @@ def study(
     prefix: str = "",
     section: str = MAIN,
     style: str = "react",
+    seeds: Sequence[int] = (0,),
     costs: tuple[float, float] = (20.0, 10.0),
 ) -> list[Row]:
     """Baselines and variants in one environment; all that learns has the same tasks, rounds and limit of calls."""
@@ -52,6 +53,7 @@ def study(
             evaluation=evaluation,
             columns=COLUMNS,
             arm=key,
+            seeds=tuple(seeds),
             against=() if key in STYLES else (f"{prefix}react",),
             published=published,
         )
@@ -150,7 +152,7 @@ def recorded_shop() -> list[Row]:
     ]
 
 
-def small(env: str, model: str, data: str) -> Reproduction:
+def small(env: str, model: str, data: str, seeds: Sequence[int]) -> Reproduction:
     """A model of the user's, from a GGUF file on this machine, in the bundled environments or on the user's data."""
     player = ("llm=gguf", f"llm.server.path='{model}'")
     rows: list[Row] = []
@@ -164,6 +166,7 @@ def small(env: str, model: str, data: str) -> Reproduction:
             prefix=f"{name}/",
             section=f"{name}, {Path(model).stem or 'no model'}",
             style="act",
+            seeds=seeds,
             costs=(7200.0, 3600.0),
         )
     takes = "at most 400 calls to learn and 210 to test, 5 to 60 s each on two cores"
@@ -179,7 +182,7 @@ def small(env: str, model: str, data: str) -> Reproduction:
     )
 
 
-def paper(data: str) -> Reproduction:
+def paper(data: str, seeds: Sequence[int]) -> Reproduction:
     """The method as published, over a hosted API, in the environments that were likely the paper's."""
     rows: list[Row] = []
     for env in PAPER_ENVS:
@@ -191,6 +194,7 @@ def paper(data: str) -> Reproduction:
             recipe,
             prefix=f"{env}/",
             section=env,
+            seeds=seeds,
             costs=(7200.0, 3600.0),
         )
     takes = "at most 10,000 calls to learn; what is started prints tokens and price before its first call"

@@ -5,7 +5,8 @@ runs what is missing and prints for every cell ours, the paper's figure and the 
 
     only=KEY,KEY       these rows alone, extra ones included; patterns such as 'beta=*' are allowed
     run=true|false     false: tell what there is, start nothing. By default paper starts nothing and the others run
-    jobs=2             commands at once          seeds=0,1,2         of the main rows
+    jobs=2             commands at once
+    seeds=0,1,2        of LaTRO's main rows, of all of PRAct's; one seed unless given of size=paper and table=pract
     folder=            where it is kept; by default runs/reproduce/TABLE_SIZE
     task.path=FOLDER   the dataset on this disk  env.data=FOLDER     of PRAct's environment
     model=smollm2_135m|qwen_coder_0_5b           of size=small, with model_path=FILE_OR_FOLDER; of pract a GGUF file

@@ -19,6 +19,7 @@ from latro.errors import InputError
 from scripts import launching, reproduce
 from scripts.pract_rows import tiny
 from scripts.reproduce import main
+from scripts.reproduce_request import read_request
 from scripts.reproduced import estimate, found_sheets, shifted
 from scripts.sheets import Measure, Sheet
 from scripts.sweep_plan import Job
@@ -188,6 +189,23 @@ def test_a_cell_that_its_run_did_not_measure_costs_no_table(run) -> None:
     assert (voted["status"], "has no accuracy_maj8; it has accuracy_greedy,exact" in voted["why"]) == ("not run", True)
 
 
+@pytest.mark.parametrize(
+    ("size", "given", "seeds"),
+    [
+        ("table=latro_gsm8k size=paper", "", {"phi35_mini/latro": (0,), "phi35_mini/beta=0": (0,)}),
+        ("table=latro_gsm8k size=paper", "3,4", {"phi35_mini/latro": (3, 4), "phi35_mini/beta=0": (3,)}),
+        ("table=latro_gsm8k size=tiny", "", {"latro": (0, 1, 2), "beta=0": (0,)}),
+        ("table=pract size=small model_path=m.gguf", "", {"todo/batch": (0,)}),
+        ("table=pract size=small model_path=m.gguf", "0,1,2", {"todo/batch": (0, 1, 2), "todo/act": (0, 1, 2)}),
+        ("table=pract size=paper", "0,1", {"webshop/batch": (0, 1)}),
+    ],
+)
+def test_seeds_are_taken_by_every_size_that_can_have_several(size: str, given: str, seeds: dict) -> None:
+    asked = [*size.split(), *[f"seeds={given}"] * bool(given)]
+    rows = {row.key: row for row in read_request(asked).reproduction().rows}
+    assert {key: rows[key].seeds for key in seeds} == seeds
+
+
 def test_commands_are_told_without_secrets(run) -> None:
     _, folder = run(*LATRO, "run=false", "evaluate_latro.+model.hub_token=hf_x")
     assert "hf_x" not in "".join(path.read_text() for path in folder.glob("reproduce.*"))
@@ -289,6 +307,11 @@ def test_an_evaluation_that_its_budget_cut_short_is_no_cell(tmp_path: Path) -> N
         ([*LATRO, "job=2"], "job=: there is no such key; did you mean jobs=?"),
         ([*LATRO, "jobs=0"], "jobs=0: give whole numbers of at least 1"),
         ([*LATRO, "seeds=a"], "seeds=a: give whole numbers"),
+        (["table=pract", "size=tiny", "seeds=0,1"], "seeds=: table=pract size=tiny replays recordings, which have one seed; leave it out"),  # noqa: E501
+        ([*LATRO, "task.path=x"], "task.path=: table=latro_gsm8k size=tiny does not use it; it uses seeds"),
+        ([*LATRO, "phi35_mini.path=x"], "phi35_mini.path=: table=latro_gsm8k size=tiny does not use it"),
+        (["table=pract", "size=paper", "env=webshop"], "env=: table=pract size=paper does not use it; it uses seeds, env.data"),  # noqa: E501
+        (["table=pract", "size=tiny", "train_latro.max_steps=2"], "train_latro.KEY=: table=pract does not run it; it runs optimize_pract, evaluate_pract"),  # noqa: E501
         ([*LATRO, "-m"], "-m: write key=value"),
         ([*LATRO, "train_latro.max_stpes=2"], "there is no key 'max_stpes' in this configuration; did you mean 'max_steps'?; no job was started"),  # noqa: E501
         (["table=latro_gsm8k", "size=small", "model=gpt2"], "model=gpt2: size=small has recipes for smollm2_135m, qwen_coder_0_5b"),  # noqa: E501
