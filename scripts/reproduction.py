@@ -68,6 +68,7 @@ class Row:
                 folder=folder / "jobs" / name,
                 script=stage.script,
                 launch=stage.launch,
+                needs=found[-1].folder if found else None,
             )
             before = str(job.folder)
             found.append(job)

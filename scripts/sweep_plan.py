@@ -95,6 +95,8 @@ class Job:
     """Which of `scripts/` it is."""
     launch: str = ""
     """Put before it instead of `python`."""
+    needs: Path | None = None
+    """Folder of the job whose outcome it takes up; it is not started where that one failed."""
 
     @property
     def setting(self) -> tuple[tuple[str, str], ...]:

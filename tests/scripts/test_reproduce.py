@@ -233,6 +233,26 @@ def test_what_failed_is_a_row_its_chain_ends_and_the_rest_goes_on(run, monkeypat
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("launcher", ["local", "slurm_local"])
+def test_a_failed_evaluation_keeps_its_sisters_from_nothing(run, monkeypatch, launcher: str) -> None:
+    if launcher != "local":
+        pytest.importorskip("submitit")
+    monkeypatch.setenv("REPRODUCTION_FAILS", "L=6-evaluated")
+    asked = (*LATRO, "only=latro,latro/L=6,latro/L=10", "seeds=0", f"launcher={launcher}")
+    for started in (1, 2):  # the second time the training is done, and the failed one comes first
+        status, folder = run(*asked)
+        assert status == 1
+        assert starts(folder) == {
+            "latro/seed=0": 1, "latro-evaluated/seed=0": 1, "latro/L=6-evaluated/seed=0": started,
+            "latro/L=10-evaluated/seed=0": 1,
+        }  # fmt: skip
+        found = cells(folder)
+        assert found["latro/L=6/greedy"]["why"] == "latro/L=6-evaluated/seed=0: the job is unlucky"
+        assert (found["latro/greedy"]["status"], found["latro/L=10/greedy"]["status"]) == ("done", "done")
+        (folder / "jobs/latro/L=10-evaluated/seed=0/results.json").unlink(missing_ok=started == 2)
+        (folder / "jobs/latro/L=10-evaluated/seed=0/starts.txt").unlink()
+
+
 def test_killed_half_way_and_started_again_it_redoes_nothing(run, tmp_path: Path) -> None:
     patched = (
         "import sys, scripts.launching as launching; from tests.scripts.test_reproduce import fake; "
