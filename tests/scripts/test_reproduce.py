@@ -18,11 +18,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from latro.errors import InputError
 from scripts import launching, reproduce
 from scripts.pract_rows import tiny
-from scripts.reproduce import main
+from scripts.reproduce import main, plan_of
 from scripts.reproduce_request import read_request
 from scripts.reproduced import estimate, found_sheets, shifted
 from scripts.sheets import Measure, Sheet
-from scripts.sweep_plan import Job
+from scripts.sweep_plan import Job, composed
 from tests.scripts.clerk import STUDY, record_study
 from tests.scripts.run_folders import agents, episode
 
@@ -306,6 +306,33 @@ def test_agents_are_read_by_their_arms_with_what_learning_cost(run, capsys) -> N
     assert found["shop/react/score"]["why"].startswith("needs a recording of it")
     assert found["shop/react/score"]["command"] == ""
     assert "REPLAY: no model is asked" in capsys.readouterr().out
+
+
+def test_every_method_learns_with_the_same_limit_of_calls_and_gepa_has_episodes_left() -> None:
+    for asked, env in (("size=small model_path=m.gguf env=todo", "todo"), ("size=paper env.data=d", "webshop")):
+        request = read_request(["table=pract", *asked.split()])
+        learned = {
+            row.key.removeprefix(f"{env}/"): row.jobs(request.folder, 0)[0]
+            for row in request.reproduction().rows
+            if row.training is not None and row.key.startswith(env)
+        }
+        assert list(learned) == ["batch", "traj", "self_batch", "self_traj", "reflexion", "ace", "gepa"]
+        methods = ["PrincipleOptimizer"] * 4 + ["NotesOptimizer", "DeltaOptimizer", "optimize_with_gepa"]
+        found = [cfg for _, cfg in composed(plan_of(request), list(learned.values()))]
+        assert [cfg.method["_target_"].rpartition(".")[2] for cfg in found] == methods
+        assert {(cfg.budget.calls, cfg.rpo.train_tasks) for cfg in found} == {
+            (400, 12) if env == "todo" else (10000, 40)
+        }
+        gepa = found[-1]
+        assert gepa.method.metric_calls >= 5 * (gepa.rpo.validation_tasks + gepa.method.minibatch)
+
+
+def test_methods_that_no_recording_has_say_so(run) -> None:
+    _, folder = run("table=pract", "size=tiny", "run=false")
+    found = cells(folder)
+    for key in ("ace/score", "gepa/success", "shop/ace/score", "shop/gepa/score"):
+        assert found[key]["why"].startswith("needs a recording of it")
+        assert (found[key]["command"], found[key]["paper"]) == ("", "later than the paper")
 
 
 def test_an_evaluation_that_its_budget_cut_short_is_no_cell(tmp_path: Path) -> None:
