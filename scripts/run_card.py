@@ -52,6 +52,13 @@ def _cell(value: str) -> str:
     return " ".join(value.split()).replace("|", "\\|")
 
 
+RPO, GEPA = "PrincipleOptimizer", "GEPA"
+BASELINES = {
+    "NotesOptimizer": "Reflexion-style memory",
+    "DeltaOptimizer": "ACE-style edits",
+    "optimize_with_gepa": GEPA,
+}
+"""Methods by the names of their targets."""
 Parts = tuple[str, dict[str, str], str, Iterator[str]]
 
 
@@ -182,12 +189,11 @@ def _agent_limits(outcome: Row) -> Iterator[str]:
 def _learning(folder: Path, outcome: Row) -> Parts:
     rpo = outcome["config"]["rpo"]
     decisions = [str(row["rpo/decision"]) for row in table(folder, "metrics")]
-    gated = rpo["acceptance"] != "off"
+    method = method_of(outcome["config"])
+    gated = rpo["acceptance"] != "off" or method == GEPA
     rows = _played(outcome) | {
-        "method": f"{'Reward' if rpo['reflection'] == 'reward' else 'Self'}-RPO, {rpo['schedule']}",
-        "chosen": f"the best principles, by {rpo['measure']} on {outcome['split']}; gate {rpo['acceptance']}"
-        if gated
-        else "nothing: there is no gate, every candidate was taken",
+        "method": method,
+        "chosen": _chosen(outcome, method) if gated else "nothing: there is no gate, every candidate was taken",
         "rounds": f"{len(decisions)}: "
         + ", ".join(f"{decisions.count(each)} {each}" for each in dict.fromkeys(decisions)),
         "version": str(outcome["best_version"]),
@@ -203,6 +209,21 @@ def _learning(folder: Path, outcome: Row) -> Parts:
         results,
         _learning_limits(outcome),
     )
+
+
+def method_of(config: Mapping[str, Any]) -> str:
+    """What learned: RPO by its variant, or a baseline by its name; one of the user's own by that of its target."""
+    rpo, target = config["rpo"], str((config.get("method") or {}).get("_target_", RPO)).rpartition(".")[2]
+    if target == RPO:
+        return f"{'Reward' if rpo['reflection'] == 'reward' else 'Self'}-RPO, {rpo['schedule']}"
+    return BASELINES.get(target, target)
+
+
+def _chosen(outcome: Row, method: str) -> str:
+    """How the best principles were found, where something chose them."""
+    rpo = outcome["config"]["rpo"]
+    best = f"the best principles, by {rpo['measure']} on {outcome['split']}"
+    return f"{best}, of a pool that GEPA selects from" if method == GEPA else f"{best}; gate {rpo['acceptance']}"
 
 
 def _arms_of(outcome: Row) -> Mapping[str, Mapping[str, int]]:
