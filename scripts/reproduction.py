@@ -51,7 +51,6 @@ class Row:
     """What is missing for it at this size; such a row is never run."""
     takes: str = ""
     """What a run of it takes, in words."""
-    note: str = ""
 
     def jobs(self, folder: Path, seed: int) -> list[Job]:
         """Its commands under a seed, each in its own folder."""

@@ -21,6 +21,7 @@ from scripts.pract_rows import tiny
 from scripts.reproduce import main, plan_of
 from scripts.reproduce_request import read_request
 from scripts.reproduced import estimate, found_sheets, shifted
+from scripts.reproduction import Row
 from scripts.sheets import Measure, Sheet
 from scripts.sweep_plan import Job, composed
 from tests.scripts.clerk import STUDY, record_study
@@ -204,6 +205,45 @@ def test_seeds_are_taken_by_every_size_that_can_have_several(size: str, given: s
     asked = [*size.split(), *[f"seeds={given}"] * bool(given)]
     rows = {row.key: row for row in read_request(asked).reproduction().rows}
     assert {key: rows[key].seeds for key in seeds} == seeds
+
+
+def asked_rows(line: str) -> dict[str, Row]:
+    return {row.key: row for row in read_request(line.split()).reproduction().rows}
+
+
+@pytest.mark.parametrize(
+    ("model", "limits"), [("smollm2_135m", (64, 96, 128)), ("qwen_coder_0_5b", (144, 216, 288))]
+)
+def test_a_small_model_has_the_papers_ablations_of_length_and_votes(model: str, limits: tuple, tmp_path: Path) -> None:
+    rows = asked_rows(f"table=latro_gsm8k size=small model={model}")
+    sources = ("base", "sft", "latro", f"latro_L={limits[0]}")
+    asked = [f"{model}/{source}/L={limit}" for limit in limits for source in sources]
+    asked += [f"{model}/{source}/maj@{k}" for k in (2, 4, 16, 32) for source in ("base", "latro")]
+    assert [key for key, row in rows.items() if row.section in ("rationale length", "votes")] == asked
+    assert {rows[key].extra for key in asked} == {True}
+    trained, tested = rows[f"{model}/latro_L={limits[0]}/L={limits[1]}"].jobs(tmp_path, 0)
+    plan = plan_of(read_request(["table=latro_gsm8k", "size=small"]))
+    (_, training), (_, evaluation) = composed(plan, [trained, tested])
+    assert training.sampling.max_rationale_tokens == limits[0]
+    assert (evaluation.evaluation.max_tokens, evaluation.evaluation.majority) == (limits[1], 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "takes"),
+    [
+        ("latro_gsm8k size=tiny", "base", "an evaluation, 20 s of a core a seed; before the first the model is pretrained, three to five minutes of a core, and cached"),  # noqa: E501
+        ("latro_gsm8k size=tiny", "latro", "a training, half a minute of a core a seed, then an evaluation, 20 s of a core a seed"),  # noqa: E501
+        ("latro_gsm8k size=tiny", "sft/L=6", "an evaluation, 20 s of a core a seed, of what sft trains; left out to keep the table within 20 minutes"),  # noqa: E501
+        ("latro_arc size=small", "smollm2_135m/base/maj@32", "an evaluation, about an hour on two cores, minutes on a GPU"),  # noqa: E501
+        ("latro_gsm8k size=paper", "phi35_mini/latro/L=300", "an evaluation on one GPU, of what phi35_mini/latro trains"),
+        ("latro_gsm8k size=paper", "phi35_mini/latro_L=200/L=200", "a training on 8 GPUs, then an evaluation on one GPU"),
+        ("latro_gsm8k size=paper", "mistral_7b/sft", "a training on 8 GPUs, then an evaluation on one GPU"),
+    ],
+)  # fmt: skip
+def test_what_a_row_takes_is_its_own_training_or_only_an_evaluation(line: str, key: str, takes: str) -> None:
+    rows = asked_rows(f"table={line}")
+    assert rows[key].takes == takes
+    assert all(row.takes for row in rows.values())
 
 
 def test_commands_are_told_without_secrets(run) -> None:
