@@ -46,7 +46,8 @@ class Request:
     size: str
     only: tuple[str, ...] = ()
     run: bool = True
-    jobs: int = 2
+    jobs: int = 0
+    """Commands at once; 0: as many as do not get in each other's way."""
     seeds: tuple[int, ...] = ()
     """Of the main rows; none were given: three for LaTRO where that is cheap, else one."""
     folder: Path
@@ -84,6 +85,12 @@ class Request:
         if self.size == "tiny":
             return latro_sizes.tiny(self.table, seeds)
         return latro_sizes.small(self.table, seeds, self.model, self.model_path, self.data)
+
+    @property
+    def jobs_at_once(self) -> int:
+        """As asked; else two, but one where two trainings would be put on the same GPUs."""
+        shared = gpus_here() if self.size == "small" else self.size == "paper" and self.table != "pract"
+        return self.jobs or (1 if shared and self.launcher == "local" else 2)
 
     def idle(self, reproduction: Reproduction) -> str:
         """Why a row that could be run was not."""
@@ -137,6 +144,11 @@ class Request:
         _refuse_without_dataset(configurations[0][1])
         if self.size == "small":
             _refuse_without_model(configurations)
+
+
+def gpus_here() -> bool:
+    """Whether the system has devices of NVIDIA's; to ask torch takes seconds."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
 
 
 def _refuse_without_gpus() -> None:

@@ -16,7 +16,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from latro.errors import InputError
-from scripts import launching, reproduce
+from scripts import launching, reproduce, reproduce_request
 from scripts.pract_rows import tiny
 from scripts.reproduce import main, plan_of
 from scripts.reproduce_request import read_request
@@ -205,6 +205,23 @@ def test_seeds_are_taken_by_every_size_that_can_have_several(size: str, given: s
     asked = [*size.split(), *[f"seeds={given}"] * bool(given)]
     rows = {row.key: row for row in read_request(asked).reproduction().rows}
     assert {key: rows[key].seeds for key in seeds} == seeds
+
+
+@pytest.mark.parametrize(
+    ("line", "gpus", "jobs"),
+    [
+        ("table=latro_gsm8k size=paper", True, 1),
+        ("table=latro_gsm8k size=paper jobs=2", True, 2),
+        ("table=latro_gsm8k size=paper launcher=slurm", True, 2),
+        ("table=latro_gsm8k size=small", True, 1),
+        ("table=latro_gsm8k size=small", False, 2),
+        ("table=latro_gsm8k size=tiny", True, 2),
+        ("table=pract size=paper", True, 2),
+    ],
+)
+def test_two_trainings_are_not_put_on_the_same_gpus(line: str, gpus: bool, jobs: int, monkeypatch) -> None:
+    monkeypatch.setattr(reproduce_request, "gpus_here", lambda: gpus)
+    assert plan_of(read_request(line.split())).config.jobs == jobs
 
 
 def asked_rows(line: str) -> dict[str, Row]:
