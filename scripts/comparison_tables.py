@@ -13,6 +13,7 @@ from scripts import stats
 from scripts.contrasts import ALPHA, Contrast, by_setting
 
 FLIPS_SHOWN = 8
+SEES = "'sees': the true change that a comparison, alone, finds four times in five."
 COLUMNS = (
     "setting", "base", "measure", "unit", "items", "seeds", "seeds_base", "before", "after", "change", "low", "high",
     "bootstrap_low", "bootstrap_high", "won", "lost", "tested_by", "p", "p_holm", "survives", "detectable", "left_out",
@@ -42,7 +43,7 @@ def note(found: Sequence[Contrast]) -> str:
     as_it_is = " A side of one run is taken as it is: the spread of its seed is not counted." * lone
     return (
         f"95% intervals {seeds}.{as_it_is} Bold: p below {ALPHA:g} after Holm's correction for {len(found)} comparisons. "
-        "'sees': the true change that a comparison, alone, finds four times in five."
+        f"{SEES}"
     )
 
 

@@ -97,7 +97,7 @@ def _picture(shown: Sequence[Cell]) -> str:
 def _table(reproduction: Reproduction, shown: Sequence[Cell]) -> str:
     head = ["row", "cell", f"ours, {reproduction.unit}", "items", "seeds", "paper"]
     head += ["ours - paper"] * (not reproduction.comparable)
-    head += ["paired change, points", *reproduction.measures]
+    head += ["paired change, points, and the one that would be seen", *reproduction.measures]
     rows = []
     for cell in shown:
         assert cell.ours is not None

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from scripts.comparison_tables import p_text
+from scripts.comparison_tables import SEES, p_text, sees_text
 from scripts.contrasts import Contrast
 from scripts.masking import masked_command
 from scripts.published import Published
@@ -41,8 +41,9 @@ def signed(estimate: Estimate) -> str:
 
 
 def change_text(change: Contrast) -> str:
-    """`+70.1 [+66.0, +74.2] from base, p <.0001`; p is Holm's over the table."""
-    return f"{signed(change.difference)} from {change.base}, p {p_text(change.adjusted)}"
+    """`+70.1 [+66.0, +74.2] from base, p <.0001, sees 5.2`; p is Holm's over the table."""
+    sees = sees_text(100 * change.detectable, 1)
+    return f"{signed(change.difference)} from {change.base}, p {p_text(change.adjusted)}, sees {sees}"
 
 
 def paper_text(cell: Cell) -> str:
@@ -98,7 +99,7 @@ def _print_changes(found: Sequence[Cell], console: Console) -> None:
     if not every:
         return
     table = Table(title="paired changes, points", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("row", "from", "cell", "change [95%]", "won lost", "p, Holm"):
+    for column in ("row", "from", "cell", "change [95%]", "won lost", "p, Holm", "sees"):
         left = column in ("row", "from", "cell")
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     for cell in found:
@@ -110,12 +111,13 @@ def _print_changes(found: Sequence[Cell], console: Console) -> None:
                 signed(change.difference) if change.flips else "+0.0 (no item changed)",
                 f"{change.won} {change.lost}",
                 p_text(change.adjusted),
+                sees_text(100 * change.detectable, 1),
                 style="bold" if change.survives else "",
             )
     console.print(table)
     console.print(
         f"Paired item by item; Holm's correction is over all {every} changes, {stands} of them below 0.05. 95% "
-        "intervals over items; of several seeds, over seeds and items.",
+        f"intervals over items; of several seeds, over seeds and items. {SEES}",
         highlight=False,
     )
 
@@ -209,7 +211,13 @@ def rows_of(found: Sequence[Cell], request: Request) -> Iterator[dict[str, Any]]
 def change_row(change: Contrast) -> dict[str, Any]:
     """A paired change without its items."""
     gap = {name: bounded(value) for name, value in asdict(change.difference).items()}
-    tested = {"p": change.p, "p_holm": change.adjusted, "survives": change.survives, "tested_by": change.test}
+    tested = {
+        "p": change.p,
+        "p_holm": change.adjusted,
+        "survives": change.survives,
+        "tested_by": change.test,
+        "detectable": bounded(change.detectable),
+    }
     return {
         "from": change.base,
         "measure": change.measure,

@@ -50,6 +50,8 @@ class Effect:
     """Over seeds: of each the mean over all settings of the other knobs; `n` counts seeds."""
     p: float | None
     """Student's, over seeds; None where they show no spread."""
+    detectable: float | None = None
+    """The true change that so many seeds, for this effect alone, find four times in five; None as for p."""
     adjusted: float | None = None
     """Holm's, over all effects."""
 
@@ -198,11 +200,20 @@ def _effect(results: Sequence[Result], metric: str, knob: str, value: str, first
     if not math.isfinite(
         difference.low
     ):  # a single seed, or seeds that are all alike: their spread is not known
-        p = None
+        p = detectable = None
     else:
         after_S1, before_S1 = ([[mean] for mean in side] for side in means)
-        p = paired.clustered(after_S1, before_S1, matched=True).p
-    return Effect(metric=metric, knob=knob, value=value, against=first, difference=difference, p=p)
+        found = paired.clustered(after_S1, before_S1, matched=True)
+        p, detectable = found.p, found.detectable()
+    return Effect(
+        metric=metric,
+        knob=knob,
+        value=value,
+        against=first,
+        difference=difference,
+        p=p,
+        detectable=detectable,
+    )
 
 
 def print_sweep(results: Sequence[Result], metrics: Sequence[str], console: Console | None = None) -> None:
@@ -242,7 +253,7 @@ def _cell(estimate: stats.Estimate | None) -> str:
 
 def _print_effects(found: Sequence[Effect], console: Console) -> None:
     table = Table(title="what each knob did, all else equal", title_justify="left", box=box.SIMPLE)
-    for column in ("knob", "metric", "change", "95% interval", "seeds", "p", "p, Holm"):
+    for column in ("knob", "metric", "change", "95% interval", "seeds", "p", "p, Holm", "sees"):
         table.add_column(column, justify="left" if column in ("knob", "metric") else "right")
     for effect in found:
         gap = effect.difference
@@ -255,6 +266,7 @@ def _print_effects(found: Sequence[Effect], console: Console) -> None:
             str(gap.n),
             "" if effect.p is None else f"{effect.p:.3g}",
             "" if effect.adjusted is None else f"{effect.adjusted:.3g}",
+            "" if effect.detectable is None else f"{effect.detectable:.3g}",
             style="bold" if bold else "",
         )
     console.print(table)

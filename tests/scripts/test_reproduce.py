@@ -75,6 +75,8 @@ def test_a_table_has_ours_beside_the_papers_and_paired_changes(run, capsys) -> N
     assert changes["base"]["value"] == pytest.approx(5.5 / 8)
     assert changes["sft"]["value"] == pytest.approx(2.5 / 8)
     (ablated,) = found["beta=0/greedy"]["changes"]
+    assert ablated["detectable"] == pytest.approx(0.477, abs=1e-3)  # of eight items, of which one fell
+    assert changes["base"]["detectable"] == pytest.approx(0.939, abs=1e-3)  # two seeds see little
     assert (ablated["from"], ablated["value"], ablated["tested_by"]) == ("latro", -1 / 8, "McNemar, exact")
     assert found["beta=0/greedy"]["paper"] == "not in the paper"
     printed = capsys.readouterr().out
@@ -85,6 +87,9 @@ def test_a_table_has_ours_beside_the_papers_and_paired_changes(run, capsys) -> N
         assert {row["cell"]: row["status"] for row in csv.DictReader(file)}["K=2/greedy"] == "not run"
     page = (folder / "reproduce.html").read_text()
     assert "87.6 / 67.3 / 80.1" in page
+    assert "from latro, p 1.000, sees 47.7" in page
+    assert "sees 47.7" not in printed  # the table has a column of it
+    assert "47.7" in printed
     assert "only=K=2" in page
     assert "http" not in page.replace("http-equiv", "")
 

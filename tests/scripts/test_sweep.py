@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,12 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from latro.errors import InputError
 from scripts import launching
 from scripts.sweep import main
 from scripts.sweep_plan import read_plan
-from scripts.sweep_table import Result, measured, sweep_json
+from scripts.sweep_table import Result, effects, measured, print_sweep, sweep_json
 
 ROOT = Path(__file__).parents[2]
 CHILD = f"launch='{sys.executable} {Path(__file__).with_name('fake_child.py')}'"
@@ -85,6 +87,7 @@ def test_a_failed_job_is_a_row_and_the_rest_is_taken_up_again(swept, capsys) -> 
     (effect,) = told["effects"]
     assert (effect["knob"], effect["value"], effect["difference"]["n"]) == ("objective.kl_weight", "0.05", 3)
     assert effect["difference"]["value"] == pytest.approx(0.04)
+    assert effect["detectable"] is None  # the seeds are all alike
 
     setting = told["settings"][0]["eval/accuracy_greedy"]
     assert (setting["value"], setting["n"]) == (pytest.approx(0.52), 3)
@@ -121,6 +124,23 @@ def test_a_misspelt_metric_is_told_at_the_first_job_and_loses_nothing(swept, cap
     told = json.loads((folder / "sweep.json").read_text())
     assert [job["figures"] for job in told["jobs"]] == [{"accuracy_greedy": 0.5}, {"accuracy_greedy": 0.51}]
     assert (folder / "sweep.csv").read_text().startswith("job,status,seed,bleu,accuracy_greedy,")
+
+
+def test_an_effect_says_what_so_many_seeds_could_have_seen() -> None:
+    plan = read_plan(["experiment=latro/smoke", "seed=0,1,2", "objective.kl_weight=0.01,0.05"])
+    values = {("0.01", "0"): 0.5, ("0.01", "1"): 0.5, ("0.01", "2"): 0.5,
+              ("0.05", "0"): 0.6, ("0.05", "1"): 0.7, ("0.05", "2"): 0.8}  # fmt: skip
+    results = [
+        Result(job=job, status="finished", figures={"a": values[job.knobs["objective.kl_weight"], job.knobs["seed"]]})
+        for job in plan.grid()
+    ]
+    (effect,) = effects(results, ["a"])
+    stderr = 0.1 / 3**0.5
+    assert effect.difference.value == pytest.approx(0.2)
+    assert effect.detectable == pytest.approx((4.302653 + 1.060660) * stderr, abs=1e-6)  # Student's of 2 degrees
+    console = Console(record=True, width=120)
+    print_sweep(results, ["a"], console)
+    assert re.search(r"sees.*\n.*\n.*0\.31", console.export_text())
 
 
 @pytest.mark.parametrize(
