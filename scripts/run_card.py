@@ -8,6 +8,7 @@ from scripts.folders import Kind, Row, kind_of, read_json, table
 from scripts.model_card import graders, results_table
 from scripts.progress import thousands
 from scripts.run import write_text
+from scripts.sheets import model_name
 from scripts.stats import interval_text
 
 CARD = """# {name}, seed {seed}
@@ -124,10 +125,7 @@ def _played(outcome: Row) -> dict[str, str]:
 
 def model_of(config: Mapping[str, Any]) -> str:
     """The agent's model as the configuration names it, with what stands before it."""
-    llm = config["llm"]
-    inner = llm.get("inner") or {}
-    named = llm.get("model") or inner.get("model") or llm.get("name") or llm.get("path") or ""
-    return f"{named} ({str(llm.get('_target_', '')).rpartition('.')[2]})".strip()
+    return f"{model_name(config)} ({str(config['llm'].get('_target_', '')).rpartition('.')[2]})".strip()
 
 
 def _arm_table(outcome: Row) -> str:

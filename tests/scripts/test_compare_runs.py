@@ -235,6 +235,25 @@ def test_another_environments_content_is_refused(tmp_path: Path) -> None:
         compared(one, two)
 
 
+def test_unlike_agents_and_models_are_told(tmp_path: Path, capsys) -> None:
+    arms = {"act": [episode("act", f"t{i}", i % 2) for i in range(4)]}
+
+    def run(name: str, model: str, style: str, wording: str, **settings: object) -> Path:
+        agent = {"style": style, "wording": {"act": wording}, **settings}
+        config = {"seed": 0, "attempts": 1, "llm": {"model": model}}
+        return agents(tmp_path / name, arms, config=config, agents={"act": {"settings": agent}})
+
+    one = run("one", "small", "act", "Do it. " * 40, max_steps=7, temperature=0.0)
+    two = run("two", "large", "react", "Do it. " * 41, max_steps=20, temperature=0.0)
+    old = agents(tmp_path / "old", arms)
+    assert main([str(one), str(two), str(old)]) == 0
+    told = [line.partition(" differ in ")[2] for line in capsys.readouterr().err.splitlines()]
+    shown = " ".join(["Do it."] * 15)[:100]
+    assert told == [
+        "model: small and large", f"agent.wording.act: {shown} ... and {shown} ...", "agent.max_steps: 7 and 20",
+    ]  # fmt: skip
+
+
 def test_a_run_that_was_stopped_is_refused_but_its_page_may_read_it(tmp_path: Path) -> None:
     arms = {"act": [episode("act", "t0", 1.0)]}
     whole = agents(tmp_path / "a", arms)
