@@ -134,7 +134,8 @@ def _arm_table(outcome: Row) -> str:
     lines = ["| arm | metric | value | 95% interval | episodes | left out |", "|---|---|---|---|---|---|"]
     for arm, counts in _arms_of(outcome).items():
         n = counts["effective"]
-        for metric in ("score", "success", "progress"):
+        passed = [f"pass^{k}" for k in range(2, n + 1) if f"pass^{k},{arm}" in row]
+        for metric in ("score", "success", "progress", *passed):
             key = f"{metric},{arm}"
             if key in row:
                 low, high = intervals[key]

@@ -43,3 +43,19 @@ def test_the_method_is_the_one_that_learned(target: str, method: str, tmp_path: 
     if method == "GEPA":
         chosen = "the best principles, by score on validation, of a pool that GEPA selects from"
     assert f"| chosen | {chosen} |" in text
+
+
+def test_arms_of_several_attempts_have_their_pass_hat_k(tmp_path: Path) -> None:
+    figures = {"score,act": 0.5, "pass^2,act": 0.25, "pass^2_stderr,act": 0.1, "pass^2,react": 0.75}
+    text = card(
+        tmp_path / "run",
+        {"arms": {}, "attempts": 2},
+        results={"todo": figures},
+        intervals_95={"todo": {name: [0.125, 1.0] for name in figures}},
+        cost_by_arm={},
+        **{"n-samples": {"todo": {"act": {"original": 8, "effective": 8}}}},
+    )
+    assert [line for line in text.splitlines() if line.startswith("| act |")] == [
+        "| act | score | 0.500 | [0.125, 1.000] | 8 | 0 |",
+        "| act | pass^2 | 0.250 | [0.125, 1.000] | 8 | 0 |",
+    ]
