@@ -228,6 +228,8 @@ def _default_folder(config: SweepConfig, fixed: Sequence[str]) -> Path:
         (o.removeprefix("experiment=") for o in fixed if o.startswith("experiment=")), config.script
     )
     rest = sorted(o for o in fixed if not o.startswith("experiment="))
+    if experiment != config.script and config.script != SweepConfig().script:
+        rest.append(f"script={config.script}")  # two scripts can have a recipe in common
     digest = f"-{hashlib.sha256(json.dumps(rest).encode()).hexdigest()[:8]}" if rest else ""
     return Path("runs/sweeps") / f"{experiment.replace('/', '_')}{digest}"
 

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import math
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +21,8 @@ from scripts import paired, stats
 from scripts.masking import masked_command
 from scripts.sweep_plan import Job
 
+PIPED = 400
+"""Columns of a table that goes to no terminal: it is as wide as it must be."""
 AT = ("best", "last", "start", "lowest", "mean")
 Setting = tuple[tuple[str, str], ...]
 
@@ -218,10 +222,10 @@ def _effect(results: Sequence[Result], metric: str, knob: str, value: str, first
 
 def print_sweep(results: Sequence[Result], metrics: Sequence[str], console: Console | None = None) -> None:
     """Settings with intervals over seeds, what each knob did, and the jobs that failed."""
-    console = console or Console()
+    console = console or Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPED)
     table = Table(title="mean [95% interval over seeds] seeds", title_justify="left", box=box.SIMPLE)
     for column in ("setting", *metrics):
-        table.add_column(column, justify="left" if column == "setting" else "right")
+        table.add_column(column, justify="left" if column == "setting" else "right", overflow="fold")
     for setting, group in settings_of(results).items():
         cells = [_cell(estimates(group, metric)) for metric in metrics]
         table.add_row(spoken(setting), *cells)
@@ -254,7 +258,8 @@ def _cell(estimate: stats.Estimate | None) -> str:
 def _print_effects(found: Sequence[Effect], console: Console) -> None:
     table = Table(title="what each knob did, all else equal", title_justify="left", box=box.SIMPLE)
     for column in ("knob", "metric", "change", "95% interval", "seeds", "p", "p, Holm", "sees"):
-        table.add_column(column, justify="left" if column in ("knob", "metric") else "right")
+        left = column in ("knob", "metric")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
     for effect in found:
         gap = effect.difference
         bold = effect.adjusted is not None and effect.adjusted < 0.05

@@ -56,6 +56,11 @@ def test_a_grid_has_a_folder_for_each_job() -> None:
     assert str(plan.folder).startswith("runs/sweeps/latro_smoke-")
     other = read_plan(["experiment=latro/smoke", "seed=0,1,2", "max_steps=3"])
     assert other.folder != plan.folder
+    recipe = ["experiment=pract/smoke", "seed=0,1"]
+    learning, testing = (read_plan([f"script={s}_pract", *recipe]) for s in ("optimize", "evaluate"))
+    assert learning.folder != testing.folder
+    assert str(read_plan(["experiment=latro/smoke", "seed=0,1"]).folder) == "runs/sweeps/latro_smoke"
+    assert str(read_plan(["script=evaluate_latro", "seed=0,1"]).folder) == "runs/sweeps/evaluate_latro"
     alike = read_plan(["script=train_latro", "separator='a b','a_b'"]).grid()
     assert len({job.folder for job in alike}) == 2  # their names differ only in what a file name loses
 
@@ -124,6 +129,22 @@ def test_a_misspelt_metric_is_told_at_the_first_job_and_loses_nothing(swept, cap
     told = json.loads((folder / "sweep.json").read_text())
     assert [job["figures"] for job in told["jobs"]] == [{"accuracy_greedy": 0.5}, {"accuracy_greedy": 0.51}]
     assert (folder / "sweep.csv").read_text().startswith("job,status,seed,bleu,accuracy_greedy,")
+
+
+def test_long_names_of_knobs_are_whole_where_there_is_no_terminal(capsys, monkeypatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    knob = "objective.a_very_long_name_of_a_knob_that_no_column_of_a_narrow_table_has_room_for"
+    plan = read_plan(["experiment=latro/smoke", "seed=0,1", f"+{knob}=first_value,second_value"])
+    metric = "eval/accuracy_greedy_of_a_long_name@best"
+    results = [Result(job=job, status="finished", figures={metric: 0.5}) for job in plan.grid()]
+    print_sweep(results, [metric])
+    lines = capsys.readouterr().out.splitlines()
+    name = knob.removeprefix("objective.")
+    assert any(f"{name}=first_value " in line for line in lines)
+    assert any(f"{name}: first_value → second_value " in line and metric in line for line in lines)
+    narrow = Console(record=True, width=60)
+    print_sweep(results, [metric], narrow)
+    assert "…" not in narrow.export_text()
 
 
 def test_an_effect_says_what_so_many_seeds_could_have_seen() -> None:
