@@ -129,10 +129,9 @@ async def _check(cast: Mapping[str, Chat], agents: "Sequence[AgentConfig]") -> N
 
 
 def until_stopped(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end. Ctrl-C, SIGTERM, as batch systems send it, and SIGHUP, as a closed terminal does, end it by
-    KeyboardInterrupt, all saved.
+    """Run to the end. Ctrl-C, a batch system's SIGTERM and a closed terminal's SIGHUP end it by KeyboardInterrupt.
 
-    A second Ctrl-C interrupts at once.
+    All is saved then. A second Ctrl-C interrupts at once.
     """
 
     async def watched() -> T:
@@ -150,7 +149,7 @@ def until_stopped(work: Coroutine[Any, Any, T]) -> T:
                 task.cancel()
                 loop.call_later(0.2, cancel)  # one that meets the end of a wait may be lost
 
-        with suppress(NotImplementedError, AttributeError, ValueError, RuntimeError):  # Windows, or not the main thread
+        with suppress(NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread
             loop.add_signal_handler(signal.SIGTERM, stop)
             for kind in (signal.SIGINT, signal.SIGHUP):
                 if signal.getsignal(kind) is not signal.SIG_IGN:  # as shells and nohup set it

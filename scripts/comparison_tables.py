@@ -42,8 +42,8 @@ def note(found: Sequence[Contrast]) -> str:
     lone = any(min(contrast.seeds) == 1 < max(contrast.seeds) for contrast in found)
     as_it_is = " A side of one run is taken as it is: the spread of its seed is not counted." * lone
     return (
-        f"95% intervals {seeds}.{as_it_is} Bold: p below {ALPHA:g} after Holm's correction for {len(found)} comparisons. "
-        f"{SEES}"
+        f"95% intervals {seeds}.{as_it_is} Bold: p below {ALPHA:g} after Holm's correction for {len(found)} "
+        f"comparisons. {SEES}"
     )
 
 

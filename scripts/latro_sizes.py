@@ -29,7 +29,9 @@ def with_takes(rows: Sequence[Row], trains: str, evaluates: str) -> list[Row]:
         takes = evaluates
         if row.training is not None:
             owner = owners.setdefault(row.training.name, row.key)
-            takes = f"{trains}, then {evaluates}" if owner == row.key else f"{evaluates}, of what {owner} trains"
+            takes = (
+                f"{trains}, then {evaluates}" if owner == row.key else f"{evaluates}, of what {owner} trains"
+            )
         found.append(replace(row, takes=takes))
     return found
 

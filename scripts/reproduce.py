@@ -5,7 +5,7 @@ runs what is missing and prints for every cell ours, the paper's figure and the 
 
     only=KEY,KEY       these rows alone, extra ones included; patterns such as 'beta=*' are allowed
     run=true|false     false: tell what there is, start nothing. By default paper starts nothing and the others run
-    jobs=2             commands at once; 1 unless given of LaTRO's size=paper here, and of size=small where there is a GPU
+    jobs=2             commands at once; one unless given where two trainings would share GPUs
     seeds=0,1,2        of LaTRO's main rows, of all of PRAct's; one seed unless given of size=paper and table=pract
     folder=            where it is kept; by default runs/reproduce/TABLE_SIZE
     task.path=FOLDER   the dataset on this disk  env.data=FOLDER     of PRAct's environment
@@ -113,7 +113,10 @@ def unlike_folders(
 def plan_of(request: Request) -> Plan:
     """The sweep that these jobs are."""
     config = SweepConfig(
-        jobs=request.jobs_at_once, launcher=request.launcher, slurm=request.slurm, sweep_dir=str(request.folder)
+        jobs=request.jobs_at_once,
+        launcher=request.launcher,
+        slurm=request.slurm,
+        sweep_dir=str(request.folder),
     )
     return Plan(config=config, fixed=(), knobs={}, searched=(), folder=request.folder)
 

@@ -29,7 +29,13 @@ COMMON = ("table", "size", "only", "run", "jobs", "folder", "launcher", "slurm")
 USED = {
     ("latro", "tiny"): ("seeds",),
     ("latro", "small"): ("seeds", "task.path", "model", "model_path"),
-    ("latro", "paper"): ("seeds", "task.path", "hardware", "launch", *(f"{m}.path" for m in latro_sizes.MODELS)),
+    ("latro", "paper"): (
+        "seeds",
+        "task.path",
+        "hardware",
+        "launch",
+        *(f"{m}.path" for m in latro_sizes.MODELS),
+    ),
     ("pract", "tiny"): (),
     ("pract", "small"): ("seeds", "env", "env.data", "model_path"),
     ("pract", "paper"): ("seeds", "env.data"),
@@ -78,9 +84,7 @@ class Request:
                 raise InputError(f"env={self.env}: size=small has recipes for {', '.join(pract_rows.HAND)}")
             return pract_rows.small(self.env, self.model_path, self.data, self.seeds or (0,))
         if self.size == "paper":
-            return latro_sizes.paper(
-                self.table, self.seeds or (0,), self.data, dict(self.paths), self.launch
-            )
+            return latro_sizes.paper(self.table, self.seeds or (0,), self.data, dict(self.paths), self.launch)
         seeds = self.seeds or (0, 1, 2)
         if self.size == "tiny":
             return latro_sizes.tiny(self.table, seeds)

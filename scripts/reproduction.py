@@ -54,7 +54,7 @@ class Row:
 
     def jobs(self, folder: Path, seed: int) -> list[Job]:
         """Its commands under a seed, each in its own folder."""
-        found = []
+        found: list[Job] = []
         before = ""
         for stage in (self.training, self.evaluation):
             if stage is None:

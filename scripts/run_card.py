@@ -192,7 +192,9 @@ def _learning(folder: Path, outcome: Row) -> Parts:
     gated = rpo["acceptance"] != "off" or method == GEPA
     rows = _played(outcome) | {
         "method": method,
-        "chosen": _chosen(outcome, method) if gated else "nothing: there is no gate, every candidate was taken",
+        "chosen": _chosen(outcome, method)
+        if gated
+        else "nothing: there is no gate, every candidate was taken",
         "rounds": f"{len(decisions)}: "
         + ", ".join(f"{decisions.count(each)} {each}" for each in dict.fromkeys(decisions)),
         "version": str(outcome["best_version"]),
@@ -222,7 +224,9 @@ def _chosen(outcome: Row, method: str) -> str:
     """How the best principles were found, where something chose them."""
     rpo = outcome["config"]["rpo"]
     best = f"the best principles, by {rpo['measure']} on {outcome['split']}"
-    return f"{best}, of a pool that GEPA selects from" if method == GEPA else f"{best}; gate {rpo['acceptance']}"
+    return (
+        f"{best}, of a pool that GEPA selects from" if method == GEPA else f"{best}; gate {rpo['acceptance']}"
+    )
 
 
 def _arms_of(outcome: Row) -> Mapping[str, Mapping[str, int]]:

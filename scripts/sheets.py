@@ -190,7 +190,9 @@ def _agent(outcome: Row, arm: str) -> dict[str, Any]:
 def _dotted(nested: Row, prefix: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in nested.items():
-        found |= _dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        found |= (
+            _dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        )
     return found
 
 

@@ -127,7 +127,9 @@ def with_figures(results: Sequence[Result], metrics: Sequence[str]) -> tuple[lis
     for result in results:
         outcome = outcomes[result.job.name]
         figures, lacking = measured_all(outcome, names) if outcome is not None else ({}, [])
-        filled.append(replace(result, figures=figures, error="; ".join([result.error] * bool(result.error) + lacking)))
+        filled.append(
+            replace(result, figures=figures, error="; ".join([result.error] * bool(result.error) + lacking))
+        )
     return filled, names
 
 

@@ -59,8 +59,9 @@ def test_a_refused_run_leaves_what_it_found(tmp_path: Path, monkeypatch) -> None
     assert refused(tmp_path / "begun", ".lock", "config.yaml") == [".lock", "config.yaml"]
     (tmp_path / "empty").mkdir()
     assert refused(tmp_path / "empty") == []
-    with pytest.raises(InputError, match="is a file; choose another output_dir"), kept(
-        str(tmp_path / "mine/thesis.tex")
+    with (
+        pytest.raises(InputError, match="is a file; choose another output_dir"),
+        kept(str(tmp_path / "mine/thesis.tex")),
     ):
         pass
 

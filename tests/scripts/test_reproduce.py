@@ -192,7 +192,10 @@ def test_a_cell_that_its_run_did_not_measure_costs_no_table(run) -> None:
     assert run(*LATRO, "only=base", "seeds=0")[0] == 0
     assert cells(folder)["base/greedy"]["status"] == "done"
     voted = cells(folder)["base/maj@8"]
-    assert (voted["status"], "has no accuracy_maj8; it has accuracy_greedy,exact" in voted["why"]) == ("not run", True)
+    assert (voted["status"], "has no accuracy_maj8; it has accuracy_greedy,exact" in voted["why"]) == (
+        "not run",
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,7 +205,11 @@ def test_a_cell_that_its_run_did_not_measure_costs_no_table(run) -> None:
         ("table=latro_gsm8k size=paper", "3,4", {"phi35_mini/latro": (3, 4), "phi35_mini/beta=0": (3,)}),
         ("table=latro_gsm8k size=tiny", "", {"latro": (0, 1, 2), "beta=0": (0,)}),
         ("table=pract size=small model_path=m.gguf", "", {"todo/batch": (0,)}),
-        ("table=pract size=small model_path=m.gguf", "0,1,2", {"todo/batch": (0, 1, 2), "todo/act": (0, 1, 2)}),
+        (
+            "table=pract size=small model_path=m.gguf",
+            "0,1,2",
+            {"todo/batch": (0, 1, 2), "todo/act": (0, 1, 2)},
+        ),
         ("table=pract size=paper", "0,1", {"webshop/batch": (0, 1)}),
     ],
 )
@@ -236,7 +243,9 @@ def asked_rows(line: str) -> dict[str, Row]:
 @pytest.mark.parametrize(
     ("model", "limits"), [("smollm2_135m", (64, 96, 128)), ("qwen_coder_0_5b", (144, 216, 288))]
 )
-def test_a_small_model_has_the_papers_ablations_of_length_and_votes(model: str, limits: tuple, tmp_path: Path) -> None:
+def test_a_small_model_has_the_papers_ablations_of_length_and_votes(
+    model: str, limits: tuple, tmp_path: Path
+) -> None:
     rows = asked_rows(f"table=latro_gsm8k size=small model={model}")
     sources = ("base", "sft", "latro", f"latro_L={limits[0]}")
     asked = [f"{model}/{source}/L={limit}" for limit in limits for source in sources]
@@ -257,8 +266,8 @@ def test_a_small_model_has_the_papers_ablations_of_length_and_votes(model: str, 
         ("latro_gsm8k size=tiny", "latro", "a training, half a minute of a core a seed, then an evaluation, 20 s of a core a seed"),  # noqa: E501
         ("latro_gsm8k size=tiny", "sft/L=6", "an evaluation, 20 s of a core a seed, of what sft trains; left out to keep the table within 20 minutes"),  # noqa: E501
         ("latro_arc size=small", "smollm2_135m/base/maj@32", "an evaluation, about an hour on two cores, minutes on a GPU"),  # noqa: E501
-        ("latro_gsm8k size=paper", "phi35_mini/latro/L=300", "an evaluation on one GPU, of what phi35_mini/latro trains"),
-        ("latro_gsm8k size=paper", "phi35_mini/latro_L=200/L=200", "a training on 8 GPUs, then an evaluation on one GPU"),
+        ("latro_gsm8k size=paper", "phi35_mini/latro/L=300", "an evaluation on one GPU, of what phi35_mini/latro trains"),  # noqa: E501
+        ("latro_gsm8k size=paper", "phi35_mini/latro_L=200/L=200", "a training on 8 GPUs, then an evaluation on one GPU"),  # noqa: E501
         ("latro_gsm8k size=paper", "mistral_7b/sft", "a training on 8 GPUs, then an evaluation on one GPU"),
     ],
 )  # fmt: skip
@@ -371,7 +380,10 @@ def test_agents_are_read_by_their_arms_with_what_learning_cost(run, capsys) -> N
 
 
 def test_every_method_learns_with_the_same_limit_of_calls_and_gepa_has_episodes_left() -> None:
-    for asked, env in (("size=small model_path=m.gguf env=todo", "todo"), ("size=paper env.data=d", "webshop")):
+    for asked, env in (
+        ("size=small model_path=m.gguf env=todo", "todo"),
+        ("size=paper env.data=d", "webshop"),
+    ):
         request = read_request(["table=pract", *asked.split()])
         learned = {
             row.key.removeprefix(f"{env}/"): row.jobs(request.folder, 0)[0]

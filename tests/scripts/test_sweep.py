@@ -152,13 +152,19 @@ def test_an_effect_says_what_so_many_seeds_could_have_seen() -> None:
     values = {("0.01", "0"): 0.5, ("0.01", "1"): 0.5, ("0.01", "2"): 0.5,
               ("0.05", "0"): 0.6, ("0.05", "1"): 0.7, ("0.05", "2"): 0.8}  # fmt: skip
     results = [
-        Result(job=job, status="finished", figures={"a": values[job.knobs["objective.kl_weight"], job.knobs["seed"]]})
+        Result(
+            job=job,
+            status="finished",
+            figures={"a": values[job.knobs["objective.kl_weight"], job.knobs["seed"]]},
+        )
         for job in plan.grid()
     ]
     (effect,) = effects(results, ["a"])
     stderr = 0.1 / 3**0.5
     assert effect.difference.value == pytest.approx(0.2)
-    assert effect.detectable == pytest.approx((4.302653 + 1.060660) * stderr, abs=1e-6)  # Student's of 2 degrees
+    assert effect.detectable == pytest.approx(
+        (4.302653 + 1.060660) * stderr, abs=1e-6
+    )  # Student's of 2 degrees
     console = Console(record=True, width=120)
     print_sweep(results, ["a"], console)
     assert re.search(r"sees.*\n.*\n.*0\.31", console.export_text())
