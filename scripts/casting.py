@@ -129,9 +129,9 @@ async def _check(cast: Mapping[str, Chat], agents: "Sequence[AgentConfig]") -> N
 
 
 def until_stopped(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end. Ctrl-C and SIGTERM, as batch systems send it, end it by KeyboardInterrupt, all saved.
+    """Run to the end. Ctrl-C, a batch system's SIGTERM and a closed terminal's SIGHUP end it by KeyboardInterrupt.
 
-    A second Ctrl-C interrupts at once.
+    All is saved then. A second Ctrl-C interrupts at once.
     """
 
     async def watched() -> T:
@@ -151,8 +151,9 @@ def until_stopped(work: Coroutine[Any, Any, T]) -> T:
 
         with suppress(NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread
             loop.add_signal_handler(signal.SIGTERM, stop)
-            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as shells set it for background jobs
-                loop.add_signal_handler(signal.SIGINT, stop)
+            for kind in (signal.SIGINT, signal.SIGHUP):
+                if signal.getsignal(kind) is not signal.SIG_IGN:  # as shells and nohup set it
+                    loop.add_signal_handler(kind, stop)
         try:
             return await work
         except asyncio.CancelledError:

@@ -13,6 +13,7 @@ from scripts import stats
 from scripts.contrasts import ALPHA, Contrast, by_setting
 
 FLIPS_SHOWN = 8
+SEES = "'sees': the true change that a comparison, alone, finds four times in five."
 COLUMNS = (
     "setting", "base", "measure", "unit", "items", "seeds", "seeds_base", "before", "after", "change", "low", "high",
     "bootstrap_low", "bootstrap_high", "won", "lost", "tested_by", "p", "p_holm", "survives", "detectable", "left_out",
@@ -35,12 +36,14 @@ def sees_text(detectable: float, digits: int) -> str:
 
 
 def note(found: Sequence[Contrast]) -> str:
-    """What the columns say, in two sentences."""
+    """What the columns say, in a few sentences."""
     several = max(max(contrast.seeds) for contrast in found) > 1
     seeds = "over seeds and items" if several else "over items, for these runs and no other seeds"
+    lone = any(min(contrast.seeds) == 1 < max(contrast.seeds) for contrast in found)
+    as_it_is = " A side of one run is taken as it is: the spread of its seed is not counted." * lone
     return (
-        f"95% intervals {seeds}. Bold: p below {ALPHA:g} after Holm's correction for {len(found)} comparisons. "
-        "'sees': the true change that a comparison, alone, finds four times in five."
+        f"95% intervals {seeds}.{as_it_is} Bold: p below {ALPHA:g} after Holm's correction for {len(found)} "
+        f"comparisons. {SEES}"
     )
 
 

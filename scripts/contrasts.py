@@ -11,6 +11,8 @@ from scripts import paired, stats
 from scripts.sheets import Sheet
 
 ALPHA = 0.05
+LONGEST = 100
+"""Letters of a setting that a warning shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +138,15 @@ def unlike_settings(settings: Sequence[Setting]) -> Iterator[str]:
     left, *others = [sheet for setting in settings for sheet in setting.sheets]
     for right in others:
         for key, value in left.settings.items():
-            if value != right.settings.get(key):
-                yield f"{left.name} and {right.name} differ in {key}: {value} and {right.settings.get(key)}"
+            if key in right.settings and value != right.settings[key]:  # an older run may not have kept it
+                both = " and ".join(_shortened(each) for each in (value, right.settings[key]))
+                yield f"{left.name} and {right.name} differ in {key}: {both}"
+
+
+def _shortened(value: object) -> str:
+    """A setting on one line; of a long one, as a worked example is, the beginning."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def _contrast(setting: Setting, base: Setting, name: str) -> Contrast | None:

@@ -7,14 +7,16 @@ with the own rationale, with none and with another prompt's. This is the only sc
 from omegaconf import DictConfig
 
 from scripts.entry import script
+from scripts.keeping import kept
 
 
 @script("evaluate_latro")
 def main(cfg: DictConfig) -> None:
     """Compose, load, evaluate, print."""
-    from scripts.evaluating import evaluate_model
+    with kept(cfg.output_dir):
+        from scripts.evaluating import evaluate_model
 
-    evaluate_model(cfg)
+        evaluate_model(cfg)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,24 @@ SMALL = {"smollm2_135m": 192, "qwen_coder_0_5b": 432}
 ZERO3 = "accelerate launch --config_file conf/accelerate/zero3_8gpu.yaml"
 
 
-def extras(rows: Sequence[Row], runs: Callable[[Row], bool], takes: str) -> list[Row]:
-    """The rows, those that are not run unless they are named marked so."""
-    return [row if runs(row) else replace(row, extra=True, takes=takes) for row in rows]
+def extras(rows: Sequence[Row], runs: Callable[[Row], bool], why: str = "") -> list[Row]:
+    """The rows, those that are not run unless they are named marked so; `why` is said beside what they take."""
+    return [row if runs(row) else replace(row, extra=True, takes=row.takes + why) for row in rows]
+
+
+def with_takes(rows: Sequence[Row], trains: str, evaluates: str) -> list[Row]:
+    """The rows with what each takes: a training of its own, or only an evaluation, maybe of what another row trains."""
+    owners: dict[str, str] = {}
+    found = []
+    for row in rows:
+        takes = evaluates
+        if row.training is not None:
+            owner = owners.setdefault(row.training.name, row.key)
+            takes = (
+                f"{trains}, then {evaluates}" if owner == row.key else f"{evaluates}, of what {owner} trains"
+            )
+        found.append(replace(row, takes=takes))
+    return found
 
 
 def tiny(table: str, seeds: Sequence[int]) -> Reproduction:
@@ -57,13 +72,14 @@ def tiny(table: str, seeds: Sequence[int]) -> Reproduction:
         *votes(ground, (2, 4, 16, 32)),
         *knobs(ground, beta, 8),
     ]
-    first = replace(
-        rows[0], note="the model is pretrained first, three to five minutes of a core, and cached"
+    first, *others = with_takes(
+        rows, "a training, half a minute of a core a seed", "an evaluation, 20 s of a core a seed"
     )
+    pretrained = "; before the first the model is pretrained, three to five minutes of a core, and cached"
     rows = extras(
-        [first, *rows[1:]],
+        [replace(first, takes=first.takes + pretrained), *others],
         lambda row: row.section == MAIN or row.key in shown,
-        "about a minute of a core; left out to keep the table within 20 minutes",
+        "; left out to keep the table within 20 minutes",
     )
     return Reproduction(
         table=table,
@@ -108,8 +124,19 @@ def small(table: str, seeds: Sequence[int], model: str, path: str, data: str) ->
         longest=SMALL[model],
     )
     K = 4 if (name, model) == ("gsm8k", "smollm2_135m") else 8
-    rows = [*main_rows(ground), *votes(ground, (2, 4, 16)), *knobs(ground, beta, K)]
-    rows = extras(rows, lambda row: row.section == MAIN, "hours on two cores, minutes to an hour on a GPU")
+    third = SMALL[model] // 3
+    rows = [
+        *main_rows(ground),
+        *lengths(ground, (third, 3 * third // 2, 2 * third), third),
+        *votes(ground, (2, 4, 16, 32)),
+        *knobs(ground, beta, K),
+    ]
+    rows = with_takes(
+        rows,
+        "a training, hours on two cores, minutes to an hour on a GPU",
+        "an evaluation, about an hour on two cores, minutes on a GPU",
+    )
+    rows = extras(rows, lambda row: row.section == MAIN)
     return Reproduction(
         table=table,
         size="small",
@@ -135,13 +162,15 @@ def paper(table: str, seeds: Sequence[int], data: str, paths: dict[str, str], la
             longest=500,
             model=model,
         )
-        rows += main_rows(ground)
+        mine = main_rows(ground)
         evaluations = "trainer.eval_steps=6" if name == "arc" else "trainer.eval_steps=18"
         if model == MODELS[0]:
             more = [*knobs(ground, beta, 16, (evaluations,))]
             if name == "gsm8k":
                 more = [*lengths(ground, (200, 300, 400, 1000), 200), *votes(ground, (2, 4, 16, 32)), *more]
-            rows += [replace(row, extra=True, takes=f"about what {model}/latro takes") for row in more]
+            mine += more
+        mine = with_takes(mine, "a training on 8 GPUs", "an evaluation on one GPU")
+        rows += extras(mine, lambda row: row.section == MAIN)
     return Reproduction(
         table=table,
         size="paper",

@@ -23,7 +23,7 @@ POLL = 1.0
 Ended = Callable[[Job, int, float], None]
 """Told of each job's end: the job, its exit status, its seconds."""
 Chain = Sequence[tuple[Job, Sequence[str]]]
-"""Jobs with further overrides of their own, of which each needs what the one before it leaves."""
+"""Jobs with further overrides of their own, one after the other."""
 
 
 def command(plan: Plan, job: Job, further: Sequence[str] = ()) -> list[str]:
@@ -40,7 +40,7 @@ def log_of(plan: Plan, job: Job) -> Path:
 
 
 async def run_chains(plan: Plan, chains: Sequence[Chain], ended: Ended) -> None:
-    """Run all chains, so many side by side. A failed job ends its chain and no other one.
+    """Run all chains, so many side by side. Of a failed job only those are not started that need it.
 
     Cancelled, it stops what runs: first as Ctrl-C would, then for good.
     """
@@ -50,15 +50,18 @@ async def run_chains(plan: Plan, chains: Sequence[Chain], ended: Ended) -> None:
     gate = asyncio.Semaphore(plan.config.jobs)
 
     async def one(chain: Chain) -> None:
+        failed: set[Path] = set()
         async with gate:
             for job, further in chain:
+                if job.needs in failed:
+                    continue
                 started = time.monotonic()
                 status = await run_child(
                     command(plan, job, further), log_of(plan, job), child_environment(plan)
                 )
                 ended(job, status, time.monotonic() - started)
                 if status:
-                    return
+                    failed.add(job.folder)
 
     async with asyncio.TaskGroup() as group:
         for chain in chains:
@@ -115,18 +118,19 @@ def cluster_child(arguments: list[str], log: str, folder: str) -> int:
 
 
 async def _on_cluster(plan: Plan, chains: Sequence[Chain], ended: Ended) -> None:
-    """An array of the chains' first jobs, then one of the second jobs whose first is done, and so on."""
-    whole = list(chains)
+    """An array of the chains' first jobs, then one of the second jobs but those that need a failed one, and so on."""
+    failed: set[Path] = set()
+
+    def noted(job: Job, status: int, seconds: float) -> None:
+        if status:
+            failed.add(job.folder)
+        ended(job, status, seconds)
+
     for place in range(max(map(len, chains), default=0)):
-        failed: list[Job] = []
-
-        def noted(job: Job, status: int, seconds: float, failed: list[Job] = failed) -> None:
-            if status:
-                failed.append(job)
-            ended(job, status, seconds)
-
-        await _array(plan, [chain[place] for chain in whole if len(chain) > place], noted)
-        whole = [chain for chain in whole if len(chain) > place and chain[place][0] not in failed]
+        jobs = [chain[place] for chain in chains if len(chain) > place]
+        ready = [(job, further) for job, further in jobs if job.needs not in failed]
+        if ready:
+            await _array(plan, ready, noted)
 
 
 async def _array(plan: Plan, jobs: Chain, ended: Ended) -> None:

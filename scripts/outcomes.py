@@ -19,6 +19,8 @@ from scripts.paired import pass_hat_k
 from scripts.run import git
 
 MEASURES = ("score", "success", "progress")
+TAKEN = ("steps", "refused", "unread")
+"""What an episode took, in counts."""
 
 
 def by_task(outcomes: Sequence[Outcome], measure: str) -> dict[str, float]:
@@ -31,19 +33,23 @@ def by_task(outcomes: Sequence[Outcome], measure: str) -> dict[str, float]:
 
 
 def estimates(outcomes: Sequence[Outcome]) -> dict[str, stats.Estimate]:
-    """The measures over tasks, pass^k where tasks were played more than once, and what an episode took."""
+    """The measures over tasks, pass^k where tasks were played more than once, and what an episode took.
+
+    Attempts at a task are alike, so each task counts once, by its mean.
+    """
     found: dict[str, stats.Estimate] = {}
     for measure in MEASURES:
         values = list(by_task(outcomes, measure).values())
         if values:
             found[measure] = stats.share_or_mean(values)
     found |= pass_hat(outcomes)
-    counted = [outcome for outcome in outcomes if outcome.counts]
-    if counted:
-        for name in ("steps", "refused", "unread"):
-            found[name] = stats.mean([float(getattr(outcome, name)) for outcome in counted])
-        tokens = [float(outcome.prompt_tokens + outcome.completion_tokens) for outcome in counted]
-        found["tokens"] = stats.mean(tokens)
+    for name in TAKEN:
+        values = list(by_task(outcomes, name).values())
+        if values:
+            found[name] = stats.mean(values)
+    prompts, replies = (by_task(outcomes, f"{side}_tokens") for side in ("prompt", "completion"))
+    if prompts:
+        found["tokens"] = stats.mean([tokens + replies[task] for task, tokens in prompts.items()])
     return found
 
 

@@ -1,8 +1,9 @@
 """The rows of PRAct's table at each size: RPO's variants and the baselines, learned with equal budgets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from scripts.latro_rows import MAIN
 from scripts.reproduction import Reproduction, Row, Stage
@@ -13,7 +14,14 @@ VARIANTS = {
     "self_batch": ("PRAct, Self-RPO, batch", "self", ("rpo.schedule=batch", "rpo.reflection=self")),
     "self_traj": ("PRAct, Self-RPO, trajectory", "self", ("rpo.schedule=traj", "rpo.reflection=self")),
     "reflexion": ("Reflexion-style memory", "reflexion", ("method=reflexion",)),
+    "ace": ("ACE-style edits", "ace", ("method=ace",)),
+    "gepa": ("GEPA", "gepa", ("method=gepa",)),
 }
+GEPA = {
+    "small": ("rpo.validation_tasks=6", "method.metric_calls=60"),
+    "paper": ("rpo.validation_tasks=20", "method.metric_calls=200"),
+}
+"""Of a size: it validates all that it keeps, gate or no gate, and must have episodes left to learn from."""
 STYLES = {"act": "Act", "react": "ReAct", "plan_act": "plan, then act"}
 HAND = ("todo", "webshop")
 """Environments that have hand-written principles."""
@@ -30,9 +38,15 @@ def study(
     prefix: str = "",
     section: str = MAIN,
     style: str = "react",
+    seeds: Sequence[int] = (0,),
+    further: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    impossible: Mapping[str, str] = MappingProxyType({}),
     costs: tuple[float, float] = (20.0, 10.0),
 ) -> list[Row]:
-    """Baselines and variants in one environment; all that learns has the same tasks, rounds and limit of calls."""
+    """Baselines and variants in one environment; all that learns has the same training tasks and limit of calls.
+
+    further: overrides of one variant's learning, by its key; impossible: what is missing for one.
+    """
 
     def tested(key: str, arm: str, principles: str, *overrides: str) -> Stage:
         chosen = f"+arms.{key}={{style: {arm}, principles: {principles}}}"
@@ -52,8 +66,10 @@ def study(
             evaluation=evaluation,
             columns=COLUMNS,
             arm=key,
+            seeds=tuple(seeds),
             against=() if key in STYLES else (f"{prefix}react",),
             published=published,
+            impossible=impossible.get(key, ""),
         )
 
     rows = [row(key, label, key, None, tested(key, key, "null")) for key, label in STYLES.items()]
@@ -64,7 +80,7 @@ def study(
         learned = Stage(
             name=f"{prefix}{key}-learned",
             script="optimize_pract",
-            overrides=(*learning, *overrides),
+            overrides=(*learning, *overrides, *further.get(key, ())),
             cost=costs[0],
         )
         test = tested(key, style, "learned", "principles='{before}/principles.json'")
@@ -83,7 +99,15 @@ def tiny() -> Reproduction:
         *clerk, "rpo.rounds=1", "rpo.batch_size=3", "rpo.train_tasks=3", "rpo.acceptance=off", "rpo.optimizer.words=40",
         "budget.calls=200", "name=reproduce",
     )  # fmt: skip
-    made_up = study("todo", learning, clerk, section="to-do list, a made-up clerk replayed", style="act")
+    missing = "a recording of it: the clerk's has the variants and Reflexion; size=small runs it"
+    made_up = study(
+        "todo",
+        learning,
+        clerk,
+        section="to-do list, a made-up clerk replayed",
+        style="act",
+        impossible=dict.fromkeys(("ace", "gepa"), missing),
+    )
     return Reproduction(
         table="pract",
         size="tiny",
@@ -136,7 +160,7 @@ def recorded_shop() -> list[Row]:
     ]
     missing = "a recording of it: llm.mode=record over a served model, hours on two cores (docs/pract.md)"
     wanted = {"react": "ReAct", "plan_act": "plan, then act"} | {
-        key: VARIANTS[key][0] for key in ("traj", "self_batch", "self_traj", "reflexion")
+        key: VARIANTS[key][0] for key in VARIANTS if key != "batch"
     }
     return rows + [
         replace(
@@ -150,7 +174,7 @@ def recorded_shop() -> list[Row]:
     ]
 
 
-def small(env: str, model: str, data: str) -> Reproduction:
+def small(env: str, model: str, data: str, seeds: Sequence[int]) -> Reproduction:
     """A model of the user's, from a GGUF file on this machine, in the bundled environments or on the user's data."""
     player = ("llm=gguf", f"llm.server.path='{model}'")
     rows: list[Row] = []
@@ -164,6 +188,8 @@ def small(env: str, model: str, data: str) -> Reproduction:
             prefix=f"{name}/",
             section=f"{name}, {Path(model).stem or 'no model'}",
             style="act",
+            seeds=seeds,
+            further={"gepa": GEPA["small"]},
             costs=(7200.0, 3600.0),
         )
     takes = "at most 400 calls to learn and 210 to test, 5 to 60 s each on two cores"
@@ -179,7 +205,7 @@ def small(env: str, model: str, data: str) -> Reproduction:
     )
 
 
-def paper(data: str) -> Reproduction:
+def paper(data: str, seeds: Sequence[int]) -> Reproduction:
     """The method as published, over a hosted API, in the environments that were likely the paper's."""
     rows: list[Row] = []
     for env in PAPER_ENVS:
@@ -191,6 +217,8 @@ def paper(data: str) -> Reproduction:
             recipe,
             prefix=f"{env}/",
             section=env,
+            seeds=seeds,
+            further={"gepa": GEPA["paper"]},
             costs=(7200.0, 3600.0),
         )
     takes = "at most 10,000 calls to learn; what is started prints tokens and price before its first call"

@@ -12,7 +12,6 @@ history.html                    the story of the principles, one file to open an
 """
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -88,13 +87,6 @@ class LoggedRun(Run):
                         (self.folder / name).unlink(missing_ok=True)
                     with suppress(OSError):  # the user's own files are in it
                         self.folder.rmdir()
-
-    def _empty(self) -> None:
-        for path in self.folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.name != LOCK:
-                path.unlink()
 
     def begin_tables(self, *tables: str) -> None:
         """Empty these tables: the session replays what the log holds and so fills them again."""

@@ -5,7 +5,8 @@ runs what is missing and prints for every cell ours, the paper's figure and the 
 
     only=KEY,KEY       these rows alone, extra ones included; patterns such as 'beta=*' are allowed
     run=true|false     false: tell what there is, start nothing. By default paper starts nothing and the others run
-    jobs=2             commands at once          seeds=0,1,2         of the main rows
+    jobs=2             commands at once; one unless given where two trainings would share GPUs
+    seeds=0,1,2        of LaTRO's main rows, of all of PRAct's; one seed unless given of size=paper and table=pract
     folder=            where it is kept; by default runs/reproduce/TABLE_SIZE
     task.path=FOLDER   the dataset on this disk  env.data=FOLDER     of PRAct's environment
     model=smollm2_135m|qwen_coder_0_5b           of size=small, with model_path=FILE_OR_FOLDER; of pract a GGUF file
@@ -18,7 +19,7 @@ Killed and started again it goes on where it was. It leaves reproduce.json, repr
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -36,7 +37,7 @@ from scripts.reproduced import Cell, cells
 from scripts.reproduction import Reproduction, Row, chains
 from scripts.run import refuse_unwritable, write_text
 from scripts.sweep import Sweep, alone
-from scripts.sweep_plan import Job, Plan, SweepConfig, composed
+from scripts.sweep_plan import Job, Plan, SweepConfig, changed_keys, composed
 
 
 def reproduce(arguments: Sequence[str]) -> int:
@@ -54,6 +55,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     under_way = Sweep(plan=plan, costs=costs)
     configurations = list(composed(plan, [job for chain in planned for job in chain]))
     missing = under_way.add(configurations)
+    unlike = unlike_folders(plan, request, reproduction, {job.folder for job, _ in configurations})
     takes = what_it_takes(request, reproduction, chosen, configurations)
     if not request.run:
         under_way.results = {
@@ -69,7 +71,12 @@ def reproduce(arguments: Sequence[str]) -> int:
 
     def tell() -> int:
         found = cells(
-            takes, published(request.table), request.folder, under_way.results, request.idle(reproduction)
+            takes,
+            published(request.table),
+            request.folder,
+            under_way.results,
+            request.idle(reproduction),
+            unlike,
         )
         return write(request, takes, found, arguments)
 
@@ -90,10 +97,26 @@ def selected(reproduction: Reproduction, only: Sequence[str]) -> list[Row]:
     return found
 
 
+def unlike_folders(
+    plan: Plan, request: Request, reproduction: Reproduction, asked: Collection[Path]
+) -> frozenset[Path]:
+    """Folders of jobs that were not asked for, and that hold another configuration than theirs.
+
+    An earlier command may have left them with overrides of its own; their figures are none of this table.
+    """
+    rows = [row for row in reproduction.rows if not row.impossible]
+    jobs = [with_given(job, request) for chain in chains(rows, request.folder) for job in chain]
+    there = [job for job in jobs if job.folder not in asked and (job.folder / "config.yaml").is_file()]
+    return frozenset(job.folder for job, cfg in composed(plan, there) if changed_keys(job, cfg))
+
+
 def plan_of(request: Request) -> Plan:
     """The sweep that these jobs are."""
     config = SweepConfig(
-        jobs=request.jobs, launcher=request.launcher, slurm=request.slurm, sweep_dir=str(request.folder)
+        jobs=request.jobs_at_once,
+        launcher=request.launcher,
+        slurm=request.slurm,
+        sweep_dir=str(request.folder),
     )
     return Plan(config=config, fixed=(), knobs={}, searched=(), folder=request.folder)
 

@@ -14,6 +14,7 @@ from scripts.reproduce_table import (
     paper_text,
     percent,
     signed,
+    unpaired_lines,
     words_by_row,
 )
 from scripts.reproduced import Cell, surviving
@@ -31,6 +32,7 @@ def page(reproduction: Reproduction, told: Published, found: Sequence[Cell], req
         words = words_by_row(cells)
         if words:
             body += f"<p class=hint>The paper: {escape(words)}.</p>"
+        body += "".join(f"<p class=hint>{escape(line)}</p>" for line in unpaired_lines(cells))
         body += _not_run([cell for cell in cells if cell.status != "done"], request)
         parts.append(section(f"section-{number + 1}", escape(title), body))
     return fill(f"{reproduction.table}, reproduced", parts)
@@ -95,7 +97,7 @@ def _picture(shown: Sequence[Cell]) -> str:
 def _table(reproduction: Reproduction, shown: Sequence[Cell]) -> str:
     head = ["row", "cell", f"ours, {reproduction.unit}", "items", "seeds", "paper"]
     head += ["ours - paper"] * (not reproduction.comparable)
-    head += ["paired change, points", *reproduction.measures]
+    head += ["paired change, points, and the one that would be seen", *reproduction.measures]
     rows = []
     for cell in shown:
         assert cell.ours is not None

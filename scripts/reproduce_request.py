@@ -20,10 +20,27 @@ from scripts.sweep_plan import LAUNCHERS, Job
 
 SIZES = ("tiny", "small", "paper")
 SCRIPTS = ("train_latro", "train_sft", "evaluate_latro", "optimize_pract", "evaluate_pract")
+PRACT_SCRIPTS = ("optimize_pract", "evaluate_pract")
 KEYS = (
     "table", "size", "only", "run", "jobs", "seeds", "folder", "task.path", "env.data", "env", "model", "model_path",
     "hardware", "launch", "launcher", "slurm",
 )  # fmt: skip
+COMMON = ("table", "size", "only", "run", "jobs", "folder", "launcher", "slurm")
+USED = {
+    ("latro", "tiny"): ("seeds",),
+    ("latro", "small"): ("seeds", "task.path", "model", "model_path"),
+    ("latro", "paper"): (
+        "seeds",
+        "task.path",
+        "hardware",
+        "launch",
+        *(f"{m}.path" for m in latro_sizes.MODELS),
+    ),
+    ("pract", "tiny"): (),
+    ("pract", "small"): ("seeds", "env", "env.data", "model_path"),
+    ("pract", "paper"): ("seeds", "env.data"),
+}
+"""Keys that a system's table asks for at a size, besides the common ones; any other would be ignored."""
 GPUS_NEEDED = 8
 
 
@@ -35,8 +52,10 @@ class Request:
     size: str
     only: tuple[str, ...] = ()
     run: bool = True
-    jobs: int = 2
-    seeds: tuple[int, ...] = (0, 1, 2)
+    jobs: int = 0
+    """Commands at once; 0: as many as do not get in each other's way."""
+    seeds: tuple[int, ...] = ()
+    """Of the main rows; none were given: three for LaTRO where that is cheap, else one."""
     folder: Path
     data: str = ""
     """Of the dataset or environment, on this disk."""
@@ -60,15 +79,22 @@ class Request:
             if self.size == "tiny":
                 return pract_rows.tiny()
             if self.size == "paper":
-                return pract_rows.paper(self.data)
+                return pract_rows.paper(self.data, self.seeds or (0,))
             if self.env not in ("", *pract_rows.HAND):
                 raise InputError(f"env={self.env}: size=small has recipes for {', '.join(pract_rows.HAND)}")
-            return pract_rows.small(self.env, self.model_path, self.data)
+            return pract_rows.small(self.env, self.model_path, self.data, self.seeds or (0,))
+        if self.size == "paper":
+            return latro_sizes.paper(self.table, self.seeds or (0,), self.data, dict(self.paths), self.launch)
+        seeds = self.seeds or (0, 1, 2)
         if self.size == "tiny":
-            return latro_sizes.tiny(self.table, self.seeds)
-        if self.size == "small":
-            return latro_sizes.small(self.table, self.seeds, self.model, self.model_path, self.data)
-        return latro_sizes.paper(self.table, self.seeds[:1], self.data, dict(self.paths), self.launch)
+            return latro_sizes.tiny(self.table, seeds)
+        return latro_sizes.small(self.table, seeds, self.model, self.model_path, self.data)
+
+    @property
+    def jobs_at_once(self) -> int:
+        """As asked; else two, but one where two trainings would be put on the same GPUs."""
+        shared = gpus_here() if self.size == "small" else self.size == "paper" and self.table != "pract"
+        return self.jobs or (1 if shared and self.launcher == "local" else 2)
 
     def idle(self, reproduction: Reproduction) -> str:
         """Why a row that could be run was not."""
@@ -122,6 +148,11 @@ class Request:
         _refuse_without_dataset(configurations[0][1])
         if self.size == "small":
             _refuse_without_model(configurations)
+
+
+def gpus_here() -> bool:
+    """Whether the system has devices of NVIDIA's; to ask torch takes seconds."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
 
 
 def _refuse_without_gpus() -> None:
@@ -186,6 +217,7 @@ def read_request(arguments: Sequence[str]) -> Request:
             raise InputError(f"{key}=: there is no such key; {hint}")
     known = tables()
     table, size = _choice(given, "table", known), _choice(given, "size", SIZES)
+    _refuse_unused(table, size, [*given, *(f"{model}.path" for model in paths)], list(theirs))
     read: dict[str, Callable[[str], Any]] = {
         "only": lambda text: tuple(part for part in text.split(",") if part),
         "run": lambda text: _truth("run", text),
@@ -211,6 +243,25 @@ def read_request(arguments: Sequence[str]) -> Request:
         words=tuple(word for word in arguments if not word.startswith(("only=", "run="))),
         **values,
     )
+
+
+def _refuse_unused(table: str, size: str, keys: Sequence[str], scripts: Sequence[str]) -> None:
+    """Raise InputError for a key that this table does not use at this size, or a script that it does not run."""
+    system = "pract" if table == "pract" else "latro"
+    used = USED[system, size]
+    for key in keys:
+        if key in (*COMMON, *used):
+            continue
+        if key == "seeds":
+            raise InputError(
+                f"seeds=: table={table} size={size} replays recordings, which have one seed; leave it out"
+            )
+        there = f"it uses {', '.join(used)}" if used else "leave it out"
+        raise InputError(f"{key}=: table={table} size={size} does not use it; {there}")
+    ours = [script for script in SCRIPTS if (script in PRACT_SCRIPTS) == (system == "pract")]
+    for script in scripts:
+        if script not in ours:
+            raise InputError(f"{script}.KEY=: table={table} does not run it; it runs {', '.join(ours)}")
 
 
 def _choice(given: Mapping[str, str], key: str, known: Sequence[str]) -> str:

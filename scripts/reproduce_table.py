@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from scripts.comparison_tables import p_text
+from scripts.comparison_tables import SEES, p_text, sees_text
 from scripts.contrasts import Contrast
 from scripts.masking import masked_command
 from scripts.published import Published
@@ -23,7 +23,7 @@ from scripts.stats import Estimate
 
 COLUMNS = (
     "cell", "section", "row", "column", "status", "ours", "low", "high", "items", "seeds", "paper", "difference",
-    "difference_low", "difference_high", "changes", "costs", "why", "takes", "command", "by_hand",
+    "difference_low", "difference_high", "changes", "unpaired", "costs", "why", "takes", "command", "by_hand",
 )  # fmt: skip
 
 
@@ -41,8 +41,9 @@ def signed(estimate: Estimate) -> str:
 
 
 def change_text(change: Contrast) -> str:
-    """`+70.1 [+66.0, +74.2] from base, p <.0001`; p is Holm's over the table."""
-    return f"{signed(change.difference)} from {change.base}, p {p_text(change.adjusted)}"
+    """`+70.1 [+66.0, +74.2] from base, p <.0001, sees 5.2`; p is Holm's over the table."""
+    sees = sees_text(100 * change.detectable, 1)
+    return f"{signed(change.difference)} from {change.base}, p {p_text(change.adjusted)}, sees {sees}"
 
 
 def paper_text(cell: Cell) -> str:
@@ -87,6 +88,8 @@ def print_table(
             if not any(cell.paper for cell in shown):
                 console.print(f"the paper: {words_by_row(shown)}", highlight=False)
     _print_changes(found, console)
+    for line in unpaired_lines(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     _print_not_run(found, request, console)
 
 
@@ -96,7 +99,7 @@ def _print_changes(found: Sequence[Cell], console: Console) -> None:
     if not every:
         return
     table = Table(title="paired changes, points", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("row", "from", "cell", "change [95%]", "won lost", "p, Holm"):
+    for column in ("row", "from", "cell", "change [95%]", "won lost", "p, Holm", "sees"):
         left = column in ("row", "from", "cell")
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     for cell in found:
@@ -108,14 +111,25 @@ def _print_changes(found: Sequence[Cell], console: Console) -> None:
                 signed(change.difference) if change.flips else "+0.0 (no item changed)",
                 f"{change.won} {change.lost}",
                 p_text(change.adjusted),
+                sees_text(100 * change.detectable, 1),
                 style="bold" if change.survives else "",
             )
     console.print(table)
     console.print(
         f"Paired item by item; Holm's correction is over all {every} changes, {stands} of them below 0.05. 95% "
-        "intervals over items; of several seeds, over seeds and items.",
+        f"intervals over items; of several seeds, over seeds and items. {SEES}",
         highlight=False,
     )
+
+
+def unpaired_lines(found: Sequence[Cell]) -> list[str]:
+    """Pairs of rows that are both there and unlike, with the reason, each once."""
+    lines = [
+        f"not paired: {cell.row.key} with {key}: {reason}"
+        for cell in found
+        for key, reason in cell.unpaired.items()
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def paper_note(reproduction: Reproduction, told: Published) -> str:
@@ -185,6 +199,7 @@ def rows_of(found: Sequence[Cell], request: Request) -> Iterator[dict[str, Any]]
             "difference_low": bounded(gap.low) if gap else None,
             "difference_high": bounded(gap.high) if gap else None,
             "changes": [change_row(change) for change in cell.changes],
+            "unpaired": dict(cell.unpaired),
             "costs": dict(cell.costs),
             "why": cell.why,
             "takes": cell.row.takes,
@@ -196,7 +211,13 @@ def rows_of(found: Sequence[Cell], request: Request) -> Iterator[dict[str, Any]]
 def change_row(change: Contrast) -> dict[str, Any]:
     """A paired change without its items."""
     gap = {name: bounded(value) for name, value in asdict(change.difference).items()}
-    tested = {"p": change.p, "p_holm": change.adjusted, "survives": change.survives, "tested_by": change.test}
+    tested = {
+        "p": change.p,
+        "p_holm": change.adjusted,
+        "survives": change.survives,
+        "tested_by": change.test,
+        "detectable": bounded(change.detectable),
+    }
     return {
         "from": change.base,
         "measure": change.measure,

@@ -1,7 +1,7 @@
 """From finished runs to the cells of a table: ours with its interval, the paper's figure, and paired changes."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,6 +38,8 @@ class Cell:
     """Ours minus the paper's constant, as a share; only where the model is the paper's."""
     changes: tuple[Contrast, ...] = ()
     """Against the rows that it is paired with."""
+    unpaired: Mapping[str, str] = field(default_factory=dict)
+    """Why it could not be paired with a row, by that row's key."""
     why: str = ""
     """Of a cell that is not done."""
     costs: Mapping[str, float] = field(default_factory=dict)
@@ -60,26 +62,32 @@ def cells(
     folder: Path,
     results: Mapping[Path, Result],
     idle: str,
+    unlike: Collection[Path] = (),
 ) -> list[Cell]:
     """Every cell of the table. `idle` says why nothing was started, where that is so.
 
-    Raises InputError for a finished run that is damaged, or for runs that cannot be paired.
+    unlike: folders that hold runs of another configuration, which are none of the table's. Raises InputError for a
+    finished run that is damaged.
     """
-    sheets = {row.key: found_sheets(row, folder) for row in reproduction.rows}
+    sheets = {row.key: found_sheets(row, folder, unlike) for row in reproduction.rows}
     found = [
         cell
         for row in reproduction.rows
-        for cell in row_cells(reproduction, row, told, sheets, why(row, folder, results, idle), folder)
+        for cell in row_cells(
+            reproduction, row, told, sheets, why(row, folder, results, idle, unlike), folder
+        )
     ]
     return with_holm(found)
 
 
-def found_sheets(row: Row, folder: Path) -> dict[int, Sheet]:
-    """The finished evaluations of a row, by seed."""
+def found_sheets(row: Row, folder: Path, unlike: Collection[Path] = ()) -> dict[int, Sheet]:
+    """The finished evaluations of a row, by seed, but for those that rest on a run of another configuration."""
     found: dict[int, Sheet] = {}
     if row.impossible:
         return found
     for seed in row.seeds:
+        if any(job.folder in unlike for job in row.jobs(folder, seed)):
+            continue
         place = row.evaluated(folder, seed)
         outcome = read_outcome(place)
         if outcome is not None and not outcome.get("stopped"):
@@ -88,7 +96,9 @@ def found_sheets(row: Row, folder: Path) -> dict[int, Sheet]:
     return found
 
 
-def why(row: Row, folder: Path, results: Mapping[Path, Result], idle: str) -> tuple[str, str]:
+def why(
+    row: Row, folder: Path, results: Mapping[Path, Result], idle: str, unlike: Collection[Path] = ()
+) -> tuple[str, str]:
     """Status and reason of a row that is not, or not wholly, done."""
     if row.impossible:
         return "not run", f"needs {row.impossible}"
@@ -97,6 +107,8 @@ def why(row: Row, folder: Path, results: Mapping[Path, Result], idle: str) -> tu
             result = results.get(job.folder)
             if result is not None and result.status == "failed":
                 return "failed", f"{job.name}: {result.error}"
+    if any(job.folder in unlike for seed in row.seeds for job in row.jobs(folder, seed)):
+        return "not run", "its folder holds another configuration; give another folder=, or delete it"
     started = any(job.folder in results for seed in row.seeds for job in row.jobs(folder, seed)[-1:])
     if started:
         return "not run", "the run was stopped before it; the same command goes on"
@@ -120,23 +132,33 @@ def row_cells(
         status = "in part"
     costs = learning_costs(row, folder) if reproduction.measures and mine else {}
     for column, measure in row.columns.items():
-        ours = estimate(list(mine.values()), measure) if mine else None
+        found, unmeasured = estimate_or_why(list(mine.values()), measure)
+        paired_with, unpaired = changes(row, measure, sheets) if found is not None else ([], {})
         paper = told.row(row.published, column)
         if row.model:
             paper = {model: value for model, value in paper.items() if model == row.model}
         yield Cell(
             row=row,
             column=column,
-            status=status,
-            ours=ours,
+            status="not run" if unmeasured else status,
+            ours=found,
             seeds=len(mine),
             paper=paper,
             words="" if paper else told.words(row.published or row.section),
-            difference=shifted(ours, paper.get(row.model)),
-            changes=tuple(changes(row, measure, sheets)),
-            why=reason,
+            difference=shifted(found, paper.get(row.model)),
+            changes=tuple(paired_with),
+            unpaired=unpaired,
+            why=unmeasured or reason,
             costs=costs,
         )
+
+
+def estimate_or_why(sheets: Sequence[Sheet], measure: str) -> tuple[stats.Estimate | None, str]:
+    """The estimate of finished runs, or why they have none; neither where there are no runs."""
+    try:
+        return (estimate(sheets, measure) if sheets else None), ""
+    except InputError as error:
+        return None, str(error)
 
 
 def measured_as(sheet: Sheet, measure: str) -> str:
@@ -178,8 +200,12 @@ def shifted(ours: stats.Estimate | None, paper: float | None) -> stats.Estimate 
     return replace(ours, value=ours.value - constant, low=ours.low - constant, high=ours.high - constant)
 
 
-def changes(row: Row, measure: str, sheets: Mapping[str, Mapping[int, Sheet]]) -> Iterator[Contrast]:
-    """The row against each of its counterparts, paired on items and on the seeds that both have."""
+def changes(
+    row: Row, measure: str, sheets: Mapping[str, Mapping[int, Sheet]]
+) -> tuple[list[Contrast], dict[str, str]]:
+    """The row against each of its counterparts, paired on items and on the seeds that both have; and why not."""
+    found: list[Contrast] = []
+    refused: dict[str, str] = {}
     for key in row.against:
         others = sheets.get(key, {})
         seeds = [seed for seed in sheets[row.key] if seed in others]
@@ -189,7 +215,11 @@ def changes(row: Row, measure: str, sheets: Mapping[str, Mapping[int, Sheet]]) -
             Setting(label=label, sheets=tuple(found[seed] for seed in seeds))
             for label, found in ((key, others), (row.key, sheets[row.key]))
         )
-        yield from contrasts([base, mine], [measured_as(mine.sheets[0], measure)])
+        try:
+            found += contrasts([base, mine], [measured_as(mine.sheets[0], measure)])
+        except InputError as error:  # one pair that is unlike must not cost the table
+            refused[key] = str(error)
+    return found, refused
 
 
 def with_holm(found: Sequence[Cell]) -> list[Cell]:

@@ -51,11 +51,10 @@ class Row:
     """What is missing for it at this size; such a row is never run."""
     takes: str = ""
     """What a run of it takes, in words."""
-    note: str = ""
 
     def jobs(self, folder: Path, seed: int) -> list[Job]:
         """Its commands under a seed, each in its own folder."""
-        found = []
+        found: list[Job] = []
         before = ""
         for stage in (self.training, self.evaluation):
             if stage is None:
@@ -68,6 +67,7 @@ class Row:
                 folder=folder / "jobs" / name,
                 script=stage.script,
                 launch=stage.launch,
+                needs=found[-1].folder if found else None,
             )
             before = str(job.folder)
             found.append(job)

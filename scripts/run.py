@@ -9,6 +9,7 @@ timing.jsonl       seconds and rates, kept apart so that the other files are the
 left_out.jsonl     rows and prompts that the run did without, with the reason
 checkpoints/       Hugging Face checkpoints; best/ the one chosen on validation
 results.json       the outcome
+.lock              held while a session is at work
 """
 
 import errno
@@ -28,7 +29,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
-from scripts.folders import read_json
+from scripts.folders import LOCK, read_json
 from scripts.masking import masked, masked_command
 from scripts.sessions import refuse_unlike, with_session
 
@@ -46,7 +47,7 @@ PACKAGES = (
 PLAN_KEYS = ("plan", "hardware", "devices", "sharding")
 FREE_KEYS = ("output_dir", "resume", "overwrite", "logger", "show_samples", "push_to_hub", *PLAN_KEYS)
 """Keys that may differ when a run is taken up again."""
-BEGUN = frozenset({".lock", "events.jsonl"})
+BEGUN = frozenset({LOCK, "events.jsonl"})
 """What a run may leave that was killed before it wrote its configuration."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says when there is no room left on the disk, or in the user's share of it."""
@@ -85,10 +86,18 @@ class Run:
         if before and self.begun():
             refuse_unlike(self.folder, before, present)
         if overwrite and self.folder.exists():
-            shutil.rmtree(self.folder)
+            self._empty()
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.config)))
         write_text(place, json.dumps(with_session(before, present), indent=2) + "\n")
+
+    def _empty(self) -> None:
+        """Delete all but the lock, which this process holds."""
+        for path in self.folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
 
     def refuse(self) -> None:
         """Raise InputError for a folder that cannot be written, or holds what must not be lost."""

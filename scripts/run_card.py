@@ -8,6 +8,7 @@ from scripts.folders import Kind, Row, kind_of, read_json, table
 from scripts.model_card import graders, results_table
 from scripts.progress import thousands
 from scripts.run import write_text
+from scripts.sheets import model_name
 from scripts.stats import interval_text
 
 CARD = """# {name}, seed {seed}
@@ -52,6 +53,13 @@ def _cell(value: str) -> str:
     return " ".join(value.split()).replace("|", "\\|")
 
 
+RPO, GEPA = "PrincipleOptimizer", "GEPA"
+BASELINES = {
+    "NotesOptimizer": "Reflexion-style memory",
+    "DeltaOptimizer": "ACE-style edits",
+    "optimize_with_gepa": GEPA,
+}
+"""Methods by the names of their targets."""
 Parts = tuple[str, dict[str, str], str, Iterator[str]]
 
 
@@ -117,10 +125,7 @@ def _played(outcome: Row) -> dict[str, str]:
 
 def model_of(config: Mapping[str, Any]) -> str:
     """The agent's model as the configuration names it, with what stands before it."""
-    llm = config["llm"]
-    inner = llm.get("inner") or {}
-    named = llm.get("model") or inner.get("model") or llm.get("name") or llm.get("path") or ""
-    return f"{named} ({str(llm.get('_target_', '')).rpartition('.')[2]})".strip()
+    return f"{model_name(config)} ({str(config['llm'].get('_target_', '')).rpartition('.')[2]})".strip()
 
 
 def _arm_table(outcome: Row) -> str:
@@ -129,7 +134,8 @@ def _arm_table(outcome: Row) -> str:
     lines = ["| arm | metric | value | 95% interval | episodes | left out |", "|---|---|---|---|---|---|"]
     for arm, counts in _arms_of(outcome).items():
         n = counts["effective"]
-        for metric in ("score", "success", "progress"):
+        passed = [f"pass^{k}" for k in range(2, n + 1) if f"pass^{k},{arm}" in row]
+        for metric in ("score", "success", "progress", *passed):
             key = f"{metric},{arm}"
             if key in row:
                 low, high = intervals[key]
@@ -182,10 +188,11 @@ def _agent_limits(outcome: Row) -> Iterator[str]:
 def _learning(folder: Path, outcome: Row) -> Parts:
     rpo = outcome["config"]["rpo"]
     decisions = [str(row["rpo/decision"]) for row in table(folder, "metrics")]
-    gated = rpo["acceptance"] != "off"
+    method = method_of(outcome["config"])
+    gated = rpo["acceptance"] != "off" or method == GEPA
     rows = _played(outcome) | {
-        "method": f"{'Reward' if rpo['reflection'] == 'reward' else 'Self'}-RPO, {rpo['schedule']}",
-        "chosen": f"the best principles, by {rpo['measure']} on {outcome['split']}; gate {rpo['acceptance']}"
+        "method": method,
+        "chosen": _chosen(outcome, method)
         if gated
         else "nothing: there is no gate, every candidate was taken",
         "rounds": f"{len(decisions)}: "
@@ -202,6 +209,23 @@ def _learning(folder: Path, outcome: Row) -> Parts:
         rows,
         results,
         _learning_limits(outcome),
+    )
+
+
+def method_of(config: Mapping[str, Any]) -> str:
+    """What learned: RPO by its variant, or a baseline by its name; one of the user's own by that of its target."""
+    rpo, target = config["rpo"], str((config.get("method") or {}).get("_target_", RPO)).rpartition(".")[2]
+    if target == RPO:
+        return f"{'Reward' if rpo['reflection'] == 'reward' else 'Self'}-RPO, {rpo['schedule']}"
+    return BASELINES.get(target, target)
+
+
+def _chosen(outcome: Row, method: str) -> str:
+    """How the best principles were found, where something chose them."""
+    rpo = outcome["config"]["rpo"]
+    best = f"the best principles, by {rpo['measure']} on {outcome['split']}"
+    return (
+        f"{best}, of a pool that GEPA selects from" if method == GEPA else f"{best}; gate {rpo['acceptance']}"
     )
 
 

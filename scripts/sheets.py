@@ -163,13 +163,37 @@ def _arms(folder: Path, outcome: Row, found: Sequence[Row]) -> list[Sheet]:
                     "content hash": outcome["content_hash"][name],
                     "split": outcome["split"],
                 },
-                settings={"attempts": outcome["config"].get("attempts")},
+                settings={"attempts": outcome["config"].get("attempts"), **_agent(outcome, arm)},
                 measures=_scores(counted),
                 items={row["task"]: _shown(row) for row in sorted(mine, key=lambda row: -row["attempt"])},
                 left_out=len(mine) - len(counted),
             )
         )
     return sheets
+
+
+def model_name(config: Row) -> str:
+    """The agent's model as the configuration names it; empty if it names none."""
+    llm = config.get("llm") or {}
+    inner = llm.get("inner") or {}
+    return str(llm.get("model") or inner.get("model") or llm.get("name") or llm.get("path") or "")
+
+
+def _agent(outcome: Row, arm: str) -> dict[str, Any]:
+    """The arm's model and its agent's settings by dotted names, but for the style, which tells arms apart."""
+    agent = outcome.get("agents", {}).get(arm, {}).get("settings", {})
+    settings = _dotted({key: value for key, value in agent.items() if key != "style"}, "agent.")
+    name = model_name(outcome["config"])
+    return {**({"model": name} if name else {}), **settings}
+
+
+def _dotted(nested: Row, prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        found |= (
+            _dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        )
+    return found
 
 
 def _shown(row: Row) -> Row:

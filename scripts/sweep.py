@@ -34,8 +34,10 @@ from scripts.sweep_plan import Job, Plan, composed, read_plan, refuse_other_runs
 from scripts.sweep_table import (
     Result,
     measured,
+    measured_all,
     print_sweep,
     read_outcome,
+    refuse_unmeasured,
     sweep_csv,
     sweep_json,
     with_figures,
@@ -54,6 +56,8 @@ class Sweep:
     started: float = field(default_factory=time.monotonic)
     before: frozenset[Path] = frozenset()
     """Folders of jobs that were finished before."""
+    looked: bool = False
+    """Whether the metrics were looked for in a finished job."""
 
     def add(self, jobs: Sequence[tuple[Job, DictConfig]]) -> list[tuple[Job, list[str]]]:
         """Take jobs in; those that are still to run, with their further overrides."""
@@ -63,10 +67,19 @@ class Sweep:
             if read_outcome(job.folder) is not None:
                 self.results[job.folder] = Result(job=job, status="finished")
                 self.before |= {job.folder}
+                self.look(job)
             else:
                 self.results[job.folder] = Result(job=job, status="not run", error="the sweep was stopped")
                 missing.append((job, self.grouped(cfg)))
         return missing
+
+    def look(self, job: Job) -> None:
+        """Warn, at the first job that is finished, of metrics that it lacks: the others may lack them too."""
+        outcome = None if self.looked else read_outcome(job.folder)
+        if outcome is not None:
+            self.looked = True
+            for line in measured_all(outcome, self.plan.config.metrics)[1]:
+                print(f"warning: {job.name}: {line}", file=sys.stderr, flush=True)
 
     def grouped(self, cfg: DictConfig) -> list[str]:
         """Overrides that put a job's W&B run into the sweep's group, unless it has one that was chosen."""
@@ -83,6 +96,8 @@ class Sweep:
         self.results[job.folder] = Result(
             job=job, status="finished" if done else "failed", error=error, seconds=round(seconds, 1)
         )
+        if done:
+            self.look(job)
         settled = sum(result.status != "not run" for result in self.results.values())
         end = f"{seconds:.0f} s" if done else error
         left = self.time_left(time.monotonic() - self.started)
@@ -103,9 +118,11 @@ class Sweep:
         return f"; about {minutes:.0f} min left" if minutes >= 1 else "; less than a minute left"
 
     def figure(self, jobs: Sequence[Job]) -> list[float]:
-        """The first metric of the jobs that finished."""
-        outcomes = [read_outcome(job.folder) for job in jobs]
-        return [measured(outcome, self.plan.config.metrics[0]) for outcome in outcomes if outcome is not None]
+        """The first metric of the jobs that finished and have it. Raises InputError if none of them does."""
+        wanted = self.plan.config.metrics[:1]
+        outcomes = [outcome for job in jobs if (outcome := read_outcome(job.folder)) is not None]
+        values = [value for outcome in outcomes for value in measured_all(outcome, wanted)[0].values()]
+        return values if values or not outcomes else [measured(outcomes[0], wanted[0])]
 
 
 def sweep(arguments: Sequence[str]) -> int:
@@ -146,7 +163,10 @@ def alone(folder: Path, work: Coroutine[Any, Any, None], tell: Callable[[], int]
 
 
 def tell(under_way: Sweep, arguments: Sequence[str]) -> int:
-    """Write and print what was found; the number of jobs that did not finish."""
+    """Write and print what was found; the number of jobs that did not finish.
+
+    Raises InputError, when all that is written, for a metric that no finished job has.
+    """
     plan = under_way.plan
     results, metrics = with_figures(list(under_way.results.values()), plan.config.metrics)
     told = {
@@ -160,8 +180,10 @@ def tell(under_way: Sweep, arguments: Sequence[str]) -> int:
     if any(result.figures for result in results):
         from scripts.sweep_plots import plot_knobs
 
-        plot_knobs(results, metrics, plan.folder)
+        had = [metric for metric in metrics if any(metric in result.figures for result in results)]
+        plot_knobs(results, had, plan.folder)
     print(f"sweep folder: {plan.folder}")
+    refuse_unmeasured(results, metrics)
     return sum(result.status != "finished" for result in results)
 
 

@@ -95,6 +95,8 @@ class Job:
     """Which of `scripts/` it is."""
     launch: str = ""
     """Put before it instead of `python`."""
+    needs: Path | None = None
+    """Folder of the job whose outcome it takes up; it is not started where that one failed."""
 
     @property
     def setting(self) -> tuple[tuple[str, str], ...]:
@@ -226,6 +228,8 @@ def _default_folder(config: SweepConfig, fixed: Sequence[str]) -> Path:
         (o.removeprefix("experiment=") for o in fixed if o.startswith("experiment=")), config.script
     )
     rest = sorted(o for o in fixed if not o.startswith("experiment="))
+    if experiment != config.script and config.script != SweepConfig().script:
+        rest.append(f"script={config.script}")  # two scripts can have a recipe in common
     digest = f"-{hashlib.sha256(json.dumps(rest).encode()).hexdigest()[:8]}" if rest else ""
     return Path("runs/sweeps") / f"{experiment.replace('/', '_')}{digest}"
 
@@ -259,18 +263,23 @@ def refuse_other_runs(job: Job, cfg: DictConfig) -> None:
             raise InputError(
                 f"{outcome}: damaged or cut off; delete it and start again: the run goes on from what its folder holds"
             ) from None
-    written = job.folder / "config.yaml"
-    if not written.is_file():
-        return
-    before = OmegaConf.to_container(OmegaConf.load(written))
-    now = resolved(cfg)
-    changed = [
-        key
-        for key in (differing(before, now) if isinstance(before, dict) else ["all"])
-        if key.split(".")[0] not in FREE_KEYS
-    ]
+    changed = changed_keys(job, cfg)
     if changed:
         raise InputError(
             f"{job.folder} holds a run with another configuration ({', '.join(sorted(changed)[:4])}); "
             "choose another sweep_dir, or delete that folder"
         )
+
+
+def changed_keys(job: Job, cfg: DictConfig) -> list[str]:
+    """The keys in which the run that the job's folder holds, if any, is of another configuration."""
+    written = job.folder / "config.yaml"
+    if not written.is_file():
+        return []
+    before = OmegaConf.to_container(OmegaConf.load(written))
+    now = resolved(cfg)
+    return [
+        key
+        for key in (differing(before, now) if isinstance(before, dict) else ["all"])
+        if key.split(".")[0] not in FREE_KEYS
+    ]

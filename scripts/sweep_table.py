@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import math
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +21,8 @@ from scripts import paired, stats
 from scripts.masking import masked_command
 from scripts.sweep_plan import Job
 
+PIPED = 400
+"""Columns of a table that goes to no terminal: it is as wide as it must be."""
 AT = ("best", "last", "start", "lowest", "mean")
 Setting = tuple[tuple[str, str], ...]
 
@@ -31,6 +35,7 @@ class Result:
     status: str
     """`finished`, `failed` or `not run`."""
     error: str = ""
+    """Why it failed, or what it lacks."""
     seconds: float | None = None
     """Of this session; None for one that was finished before."""
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -49,6 +54,8 @@ class Effect:
     """Over seeds: of each the mean over all settings of the other knobs; `n` counts seeds."""
     p: float | None
     """Student's, over seeds; None where they show no spread."""
+    detectable: float | None = None
+    """The true change that so many seeds, for this effect alone, find four times in five; None as for p."""
     adjusted: float | None = None
     """Holm's, over all effects."""
 
@@ -112,16 +119,37 @@ def _named(outcome: Mapping[str, Any]) -> dict[str, float]:
 
 
 def with_figures(results: Sequence[Result], metrics: Sequence[str]) -> tuple[list[Result], tuple[str, ...]]:
-    """The results with their figures, and the metrics."""
+    """The results with their figures, and the metrics. A metric that a job lacks is left out, and its row says so."""
     outcomes = {result.job.name: read_outcome(result.job.folder) for result in results}
     found = next((outcome for outcome in outcomes.values() if outcome is not None), None)
     names = tuple(metrics) or (default_metrics(found) if found is not None else ())
     filled = []
     for result in results:
         outcome = outcomes[result.job.name]
-        figures = {name: measured(outcome, name) for name in names} if outcome is not None else {}
-        filled.append(replace(result, figures=figures))
+        figures, lacking = measured_all(outcome, names) if outcome is not None else ({}, [])
+        filled.append(
+            replace(result, figures=figures, error="; ".join([result.error] * bool(result.error) + lacking))
+        )
     return filled, names
+
+
+def measured_all(outcome: Mapping[str, Any], metrics: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+    """The metrics that a finished job has, and a line for each that it lacks."""
+    figures, lacking = {}, []
+    for metric in metrics:
+        try:
+            figures[metric] = measured(outcome, metric)
+        except InputError as error:
+            lacking.append(str(error))
+    return figures, lacking
+
+
+def refuse_unmeasured(results: Sequence[Result], metrics: Sequence[str]) -> None:
+    """Raise InputError for a metric that no finished job has; it is misspelt, or of another script."""
+    finished = [result for result in results if result.status == "finished"]
+    for metric in metrics:
+        if finished and not any(metric in result.figures for result in finished):
+            measured(read_outcome(finished[0].job.folder) or {}, metric)
 
 
 def settings_of(results: Sequence[Result]) -> dict[Setting, list[Result]]:
@@ -178,19 +206,28 @@ def _effect(results: Sequence[Result], metric: str, knob: str, value: str, first
     if not math.isfinite(
         difference.low
     ):  # a single seed, or seeds that are all alike: their spread is not known
-        p = None
+        p = detectable = None
     else:
         after_S1, before_S1 = ([[mean] for mean in side] for side in means)
-        p = paired.clustered(after_S1, before_S1, matched=True).p
-    return Effect(metric=metric, knob=knob, value=value, against=first, difference=difference, p=p)
+        found = paired.clustered(after_S1, before_S1, matched=True)
+        p, detectable = found.p, found.detectable()
+    return Effect(
+        metric=metric,
+        knob=knob,
+        value=value,
+        against=first,
+        difference=difference,
+        p=p,
+        detectable=detectable,
+    )
 
 
 def print_sweep(results: Sequence[Result], metrics: Sequence[str], console: Console | None = None) -> None:
     """Settings with intervals over seeds, what each knob did, and the jobs that failed."""
-    console = console or Console()
+    console = console or Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPED)
     table = Table(title="mean [95% interval over seeds] seeds", title_justify="left", box=box.SIMPLE)
     for column in ("setting", *metrics):
-        table.add_column(column, justify="left" if column == "setting" else "right")
+        table.add_column(column, justify="left" if column == "setting" else "right", overflow="fold")
     for setting, group in settings_of(results).items():
         cells = [_cell(estimates(group, metric)) for metric in metrics]
         table.add_row(spoken(setting), *cells)
@@ -199,7 +236,7 @@ def print_sweep(results: Sequence[Result], metrics: Sequence[str], console: Cons
     if found:
         _print_effects(found, console)
     for result in results:
-        if result.status != "finished":
+        if result.error:
             console.print(
                 f"{result.status}: {result.job.name}: {result.error}", highlight=False, markup=False
             )
@@ -222,8 +259,9 @@ def _cell(estimate: stats.Estimate | None) -> str:
 
 def _print_effects(found: Sequence[Effect], console: Console) -> None:
     table = Table(title="what each knob did, all else equal", title_justify="left", box=box.SIMPLE)
-    for column in ("knob", "metric", "change", "95% interval", "seeds", "p", "p, Holm"):
-        table.add_column(column, justify="left" if column in ("knob", "metric") else "right")
+    for column in ("knob", "metric", "change", "95% interval", "seeds", "p", "p, Holm", "sees"):
+        left = column in ("knob", "metric")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
     for effect in found:
         gap = effect.difference
         bold = effect.adjusted is not None and effect.adjusted < 0.05
@@ -235,6 +273,7 @@ def _print_effects(found: Sequence[Effect], console: Console) -> None:
             str(gap.n),
             "" if effect.p is None else f"{effect.p:.3g}",
             "" if effect.adjusted is None else f"{effect.adjusted:.3g}",
+            "" if effect.detectable is None else f"{effect.detectable:.3g}",
             style="bold" if bold else "",
         )
     console.print(table)

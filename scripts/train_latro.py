@@ -9,6 +9,7 @@ Start it again with the same arguments and it goes on from its last checkpoint.
 from omegaconf import DictConfig
 
 from scripts.entry import script
+from scripts.keeping import kept
 
 
 @script("train_latro")
@@ -19,9 +20,10 @@ def main(cfg: DictConfig) -> None:
 
         plan(cfg)
         return
-    from scripts.training import train  # torch and transformers are imported only when they are needed
+    with kept(cfg.output_dir):
+        from scripts.training import train  # torch and transformers are imported only when they are needed
 
-    train(cfg)
+        train(cfg)
 
 
 if __name__ == "__main__":

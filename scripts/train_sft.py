@@ -8,14 +8,16 @@ Start it again with the same arguments and it goes on from its last checkpoint.
 from omegaconf import DictConfig
 
 from scripts.entry import script
+from scripts.keeping import kept
 
 
 @script("train_sft")
 def main(cfg: DictConfig) -> None:
     """Compose, build, train."""
-    from scripts.supervising import train  # torch and transformers are imported only when they are needed
+    with kept(cfg.output_dir):
+        from scripts.supervising import train  # torch and transformers are imported only when they are needed
 
-    train(cfg)
+        train(cfg)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,18 @@ def test_a_sweep_and_a_comparison_leave_their_tables(folder: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_reproduction_tells_what_there_is_and_starts_nothing(folder: Path) -> None:
+    told = json.loads((folder / "runs/reproduce/latro_gsm8k_tiny/reproduce.json").read_text())
+    assert len(told["cells"]) == 50
+    assert {cell["status"] for cell in told["cells"]} == {"not run"}
+
+
+def test_pages_on_the_paper_name_graders_as_tables_do() -> None:
+    for name in ("published-code", "reproduce"):
+        text = (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
+        assert set(re.findall(r"`(paper_\w+|paper)`", text)) <= {"paper"}
+
+
 def test_every_experiment_the_readme_names_is_there() -> None:
     named = set(re.findall(r"experiment=([\w/]+)", README))
     assert {name for name in named if not (ROOT / f"conf/experiment/{name}.yaml").exists()} == set()

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scripts.compare_runs import read_arguments
 from scripts.entry import INPUT_ERRORS  # importing it registers the resolver that names folders
+from scripts.reproduce import selected
+from scripts.reproduce_request import read_request
 from scripts.sweep_plan import composed, read_plan
 from tests.documented import PAGES, ROOT, commands_in, documented_commands
 
@@ -51,7 +52,8 @@ def one_folder(arguments: Sequence[str]) -> None:
 
 def reproduces(arguments: Sequence[str]) -> None:
     if arguments:
-        import_module("scripts.reproduce_request").read_request(arguments)
+        request = read_request(arguments)
+        assert selected(request.reproduction(), request.only)
 
 
 OTHERS: dict[str, Callable[[Sequence[str]], object]] = {
@@ -105,6 +107,8 @@ def test_commands_are_found() -> None:
         "python -m scripts.sweep experiment=latro/smoke sede=0,1",
         "python -m scripts.evaluate_latro max_tokens=3",
         "python -m scripts.gone seed=1",
+        "python -m scripts.reproduce table=latro_gsm8k size=tiny only=bae",
+        "python -m scripts.reproduce table=latro_gsm8k size=small model=gpt2",
     ],
 )
 def test_a_command_that_would_be_refused_is_found(line: str) -> None:

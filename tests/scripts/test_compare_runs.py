@@ -103,6 +103,19 @@ def test_seeds_are_clusters(tmp_path: Path) -> None:
     assert (one.seeds, one.before, one.test) == ((3, 1), 0.5, "seeds and items")
 
 
+def test_a_side_of_one_run_against_several_seeds_is_said_to_be_taken_as_it_is(tmp_path: Path, capsys) -> None:
+    evaluation(tmp_path / "a/seed_0", "00000111")
+    for seed, right in enumerate(("00011111", "00001111")):
+        evaluation(tmp_path / f"b/seed_{seed}", right, seed=seed)
+    said = "A side of one run is taken as it is: the spread of its seed is not counted."
+    for sides, told in (("a/*", "b/*"), True), (("b/*", "a/*"), True), (("b/seed_0", "b/seed_1"), False):
+        out = tmp_path / "out"
+        assert main([*(f"{tmp_path}/{side}" for side in sides), "--out", str(out)]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        page = (out / "comparison.html").read_text()
+        assert (said in printed, said in page, said in (out / "comparison.tex").read_text()) == (told,) * 3
+
+
 def test_seeds_that_are_all_alike_are_no_proof(tmp_path: Path) -> None:
     for seed in range(3):
         evaluation(tmp_path / f"a/seed_{seed}", "1111", seed=seed)
@@ -220,6 +233,25 @@ def test_another_environments_content_is_refused(tmp_path: Path) -> None:
     one, two = agents(tmp_path / "a", arms), agents(tmp_path / "b", arms, content_hash={"todo": "beef"})
     with pytest.raises(InputError, match=r"a:act and .*b:act differ in content hash: c0ffee and beef"):
         compared(one, two)
+
+
+def test_unlike_agents_and_models_are_told(tmp_path: Path, capsys) -> None:
+    arms = {"act": [episode("act", f"t{i}", i % 2) for i in range(4)]}
+
+    def run(name: str, model: str, style: str, wording: str, **settings: object) -> Path:
+        agent = {"style": style, "wording": {"act": wording}, **settings}
+        config = {"seed": 0, "attempts": 1, "llm": {"model": model}}
+        return agents(tmp_path / name, arms, config=config, agents={"act": {"settings": agent}})
+
+    one = run("one", "small", "act", "Do it. " * 40, max_steps=7, temperature=0.0)
+    two = run("two", "large", "react", "Do it. " * 41, max_steps=20, temperature=0.0)
+    old = agents(tmp_path / "old", arms)
+    assert main([str(one), str(two), str(old)]) == 0
+    told = [line.partition(" differ in ")[2] for line in capsys.readouterr().err.splitlines()]
+    shown = " ".join(["Do it."] * 15)[:100]
+    assert told == [
+        "model: small and large", f"agent.wording.act: {shown} ... and {shown} ...", "agent.max_steps: 7 and 20",
+    ]  # fmt: skip
 
 
 def test_a_run_that_was_stopped_is_refused_but_its_page_may_read_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,19 @@ def outcome(task: str, score: float, attempt: int = 0, status: Status = Status.F
         task=task, attempt=attempt, group=None, status=status, counts=status.counts, score=score, progress=score,
         success=score == 1, steps=3, refused=0, unread=0, prompt_tokens=90, completion_tokens=10, usd=0.0, seconds=0.0,
     )  # fmt: skip
+
+
+def test_attempts_at_a_task_count_once_in_what_episodes_took() -> None:
+    played = [
+        replace(outcome(task, 1.0, attempt), steps=steps, refused=steps // 2, prompt_tokens=100 * steps)
+        for task, steps in (("x", 2), ("y", 6))
+        for attempt in range(3)
+    ]
+    found = estimates(played)
+    assert [(found[name].value, found[name].n) for name in ("steps", "refused", "unread", "tokens")] == [
+        (4.0, 2), (2.0, 2), (0.0, 2), (410.0, 2),
+    ]  # fmt: skip
+    assert found["steps"].high - 4 == pytest.approx(12.7062 * 2, abs=1e-3)  # Student's, one degree of freedom
 
 
 def test_arms_are_paired_by_task_on_the_test_split(principles: Path, tmp_path: Path) -> None:

@@ -16,12 +16,14 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from latro.errors import InputError
-from scripts import launching, reproduce
+from scripts import launching, reproduce, reproduce_request
 from scripts.pract_rows import tiny
-from scripts.reproduce import main
+from scripts.reproduce import main, plan_of
+from scripts.reproduce_request import read_request
 from scripts.reproduced import estimate, found_sheets, shifted
+from scripts.reproduction import Row
 from scripts.sheets import Measure, Sheet
-from scripts.sweep_plan import Job
+from scripts.sweep_plan import Job, composed
 from tests.scripts.clerk import STUDY, record_study
 from tests.scripts.run_folders import agents, episode
 
@@ -73,6 +75,8 @@ def test_a_table_has_ours_beside_the_papers_and_paired_changes(run, capsys) -> N
     assert changes["base"]["value"] == pytest.approx(5.5 / 8)
     assert changes["sft"]["value"] == pytest.approx(2.5 / 8)
     (ablated,) = found["beta=0/greedy"]["changes"]
+    assert ablated["detectable"] == pytest.approx(0.477, abs=1e-3)  # of eight items, of which one fell
+    assert changes["base"]["detectable"] == pytest.approx(0.939, abs=1e-3)  # two seeds see little
     assert (ablated["from"], ablated["value"], ablated["tested_by"]) == ("latro", -1 / 8, "McNemar, exact")
     assert found["beta=0/greedy"]["paper"] == "not in the paper"
     printed = capsys.readouterr().out
@@ -83,6 +87,9 @@ def test_a_table_has_ours_beside_the_papers_and_paired_changes(run, capsys) -> N
         assert {row["cell"]: row["status"] for row in csv.DictReader(file)}["K=2/greedy"] == "not run"
     page = (folder / "reproduce.html").read_text()
     assert "87.6 / 67.3 / 80.1" in page
+    assert "from latro, p 1.000, sees 47.7" in page
+    assert "sees 47.7" not in printed  # the table has a column of it
+    assert "47.7" in printed
     assert "only=K=2" in page
     assert "http" not in page.replace("http-equiv", "")
 
@@ -139,6 +146,137 @@ def test_every_cell_that_was_not_run_says_why_and_how(run) -> None:
         parser.parse_overrides(shlex.split(line)[3:])  # as Hydra reads them
 
 
+def test_what_another_command_left_in_the_folder_is_no_cell_of_this_table(run, capsys) -> None:
+    _, folder = run(*LATRO, "only=base,latro,K=2,beta=0", "seeds=0")
+    for name in ("K=2", "K=2-evaluated", "beta=0", "beta=0-evaluated"):
+        (folder / f"jobs/{name}/seed=0/config.yaml").write_text("max_steps: 2\n")
+    at_last = folder / "jobs/beta=0/seed=0/config.yaml"
+    capsys.readouterr()
+    status, folder = run(*LATRO, "only=base,latro", "seeds=0")
+    assert status == 0
+    found = cells(folder)
+    assert {key: found[f"{key}/greedy"]["status"] for key in ("latro", "K=2", "beta=0")} == {
+        "latro": "done", "K=2": "not run", "beta=0": "not run",
+    }  # fmt: skip
+    reason = "its folder holds another configuration; give another folder=, or delete it"
+    assert found["K=2/greedy"]["why"] == reason
+    assert found["K=2/greedy"]["changes"] == []
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"not run: {reason}" in printed
+    assert at_last.read_text() == "max_steps: 2\n"
+
+
+def test_a_pair_that_is_unlike_costs_no_table(run, capsys) -> None:
+    _, folder = run(*LATRO, "only=base,sft,latro", "seeds=0")
+    place = folder / "jobs/sft-evaluated/seed=0"
+    rows = (place / "items.jsonl").read_text().splitlines(keepends=True)
+    (place / "items.jsonl").write_text("".join(rows[:4]))  # as evaluate_latro.limit=4 leaves it
+    results = json.loads((place / "results.json").read_text())
+    results["n-samples"]["sums"] = {"original": 4, "effective": 4}
+    (place / "results.json").write_text(json.dumps(results))
+    capsys.readouterr()
+    assert run(*LATRO, "only=base,latro", "seeds=0")[0] == 0
+    latro = cells(folder)["latro/greedy"]
+    assert [change["from"] for change in latro["changes"]] == ["base"]
+    assert "differ in 4 items, the first 4" in latro["unpaired"]["sft"]
+    line = f"not paired: latro with sft: {latro['unpaired']['sft']}"
+    assert line in " ".join(capsys.readouterr().out.split())
+    assert line in (folder / "reproduce.html").read_text()
+
+
+def test_a_cell_that_its_run_did_not_measure_costs_no_table(run) -> None:
+    _, folder = run(*LATRO, "only=base", "seeds=0")
+    items = folder / "jobs/base-evaluated/seed=0/items.jsonl"
+    rows = [json.loads(line) | {"majority": {}} for line in items.read_text().splitlines()]
+    items.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(*LATRO, "only=base", "seeds=0")[0] == 0
+    assert cells(folder)["base/greedy"]["status"] == "done"
+    voted = cells(folder)["base/maj@8"]
+    assert (voted["status"], "has no accuracy_maj8; it has accuracy_greedy,exact" in voted["why"]) == (
+        "not run",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "seeds"),
+    [
+        ("table=latro_gsm8k size=paper", "", {"phi35_mini/latro": (0,), "phi35_mini/beta=0": (0,)}),
+        ("table=latro_gsm8k size=paper", "3,4", {"phi35_mini/latro": (3, 4), "phi35_mini/beta=0": (3,)}),
+        ("table=latro_gsm8k size=tiny", "", {"latro": (0, 1, 2), "beta=0": (0,)}),
+        ("table=pract size=small model_path=m.gguf", "", {"todo/batch": (0,)}),
+        (
+            "table=pract size=small model_path=m.gguf",
+            "0,1,2",
+            {"todo/batch": (0, 1, 2), "todo/act": (0, 1, 2)},
+        ),
+        ("table=pract size=paper", "0,1", {"webshop/batch": (0, 1)}),
+    ],
+)
+def test_seeds_are_taken_by_every_size_that_can_have_several(size: str, given: str, seeds: dict) -> None:
+    asked = [*size.split(), *[f"seeds={given}"] * bool(given)]
+    rows = {row.key: row for row in read_request(asked).reproduction().rows}
+    assert {key: rows[key].seeds for key in seeds} == seeds
+
+
+@pytest.mark.parametrize(
+    ("line", "gpus", "jobs"),
+    [
+        ("table=latro_gsm8k size=paper", True, 1),
+        ("table=latro_gsm8k size=paper jobs=2", True, 2),
+        ("table=latro_gsm8k size=paper launcher=slurm", True, 2),
+        ("table=latro_gsm8k size=small", True, 1),
+        ("table=latro_gsm8k size=small", False, 2),
+        ("table=latro_gsm8k size=tiny", True, 2),
+        ("table=pract size=paper", True, 2),
+    ],
+)
+def test_two_trainings_are_not_put_on_the_same_gpus(line: str, gpus: bool, jobs: int, monkeypatch) -> None:
+    monkeypatch.setattr(reproduce_request, "gpus_here", lambda: gpus)
+    assert plan_of(read_request(line.split())).config.jobs == jobs
+
+
+def asked_rows(line: str) -> dict[str, Row]:
+    return {row.key: row for row in read_request(line.split()).reproduction().rows}
+
+
+@pytest.mark.parametrize(
+    ("model", "limits"), [("smollm2_135m", (64, 96, 128)), ("qwen_coder_0_5b", (144, 216, 288))]
+)
+def test_a_small_model_has_the_papers_ablations_of_length_and_votes(
+    model: str, limits: tuple, tmp_path: Path
+) -> None:
+    rows = asked_rows(f"table=latro_gsm8k size=small model={model}")
+    sources = ("base", "sft", "latro", f"latro_L={limits[0]}")
+    asked = [f"{model}/{source}/L={limit}" for limit in limits for source in sources]
+    asked += [f"{model}/{source}/maj@{k}" for k in (2, 4, 16, 32) for source in ("base", "latro")]
+    assert [key for key, row in rows.items() if row.section in ("rationale length", "votes")] == asked
+    assert {rows[key].extra for key in asked} == {True}
+    trained, tested = rows[f"{model}/latro_L={limits[0]}/L={limits[1]}"].jobs(tmp_path, 0)
+    plan = plan_of(read_request(["table=latro_gsm8k", "size=small"]))
+    (_, training), (_, evaluation) = composed(plan, [trained, tested])
+    assert training.sampling.max_rationale_tokens == limits[0]
+    assert (evaluation.evaluation.max_tokens, evaluation.evaluation.majority) == (limits[1], 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "takes"),
+    [
+        ("latro_gsm8k size=tiny", "base", "an evaluation, 20 s of a core a seed; before the first the model is pretrained, three to five minutes of a core, and cached"),  # noqa: E501
+        ("latro_gsm8k size=tiny", "latro", "a training, half a minute of a core a seed, then an evaluation, 20 s of a core a seed"),  # noqa: E501
+        ("latro_gsm8k size=tiny", "sft/L=6", "an evaluation, 20 s of a core a seed, of what sft trains; left out to keep the table within 20 minutes"),  # noqa: E501
+        ("latro_arc size=small", "smollm2_135m/base/maj@32", "an evaluation, about an hour on two cores, minutes on a GPU"),  # noqa: E501
+        ("latro_gsm8k size=paper", "phi35_mini/latro/L=300", "an evaluation on one GPU, of what phi35_mini/latro trains"),  # noqa: E501
+        ("latro_gsm8k size=paper", "phi35_mini/latro_L=200/L=200", "a training on 8 GPUs, then an evaluation on one GPU"),  # noqa: E501
+        ("latro_gsm8k size=paper", "mistral_7b/sft", "a training on 8 GPUs, then an evaluation on one GPU"),
+    ],
+)  # fmt: skip
+def test_what_a_row_takes_is_its_own_training_or_only_an_evaluation(line: str, key: str, takes: str) -> None:
+    rows = asked_rows(f"table={line}")
+    assert rows[key].takes == takes
+    assert all(row.takes for row in rows.values())
+
+
 def test_commands_are_told_without_secrets(run) -> None:
     _, folder = run(*LATRO, "run=false", "evaluate_latro.+model.hub_token=hf_x")
     assert "hf_x" not in "".join(path.read_text() for path in folder.glob("reproduce.*"))
@@ -164,6 +302,26 @@ def test_what_failed_is_a_row_its_chain_ends_and_the_rest_goes_on(run, monkeypat
         "base-evaluated/seed=0": 1, "latro/seed=0": 1, "latro-evaluated/seed=0": 1, "sft/seed=0": 2,
         "sft-evaluated/seed=0": 1,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("launcher", ["local", "slurm_local"])
+def test_a_failed_evaluation_keeps_its_sisters_from_nothing(run, monkeypatch, launcher: str) -> None:
+    if launcher != "local":
+        pytest.importorskip("submitit")
+    monkeypatch.setenv("REPRODUCTION_FAILS", "L=6-evaluated")
+    asked = (*LATRO, "only=latro,latro/L=6,latro/L=10", "seeds=0", f"launcher={launcher}")
+    for started in (1, 2):  # the second time the training is done, and the failed one comes first
+        status, folder = run(*asked)
+        assert status == 1
+        assert starts(folder) == {
+            "latro/seed=0": 1, "latro-evaluated/seed=0": 1, "latro/L=6-evaluated/seed=0": started,
+            "latro/L=10-evaluated/seed=0": 1,
+        }  # fmt: skip
+        found = cells(folder)
+        assert found["latro/L=6/greedy"]["why"] == "latro/L=6-evaluated/seed=0: the job is unlucky"
+        assert (found["latro/greedy"]["status"], found["latro/L=10/greedy"]["status"]) == ("done", "done")
+        (folder / "jobs/latro/L=10-evaluated/seed=0/results.json").unlink(missing_ok=started == 2)
+        (folder / "jobs/latro/L=10-evaluated/seed=0/starts.txt").unlink()
 
 
 def test_killed_half_way_and_started_again_it_redoes_nothing(run, tmp_path: Path) -> None:
@@ -221,6 +379,36 @@ def test_agents_are_read_by_their_arms_with_what_learning_cost(run, capsys) -> N
     assert "REPLAY: no model is asked" in capsys.readouterr().out
 
 
+def test_every_method_learns_with_the_same_limit_of_calls_and_gepa_has_episodes_left() -> None:
+    for asked, env in (
+        ("size=small model_path=m.gguf env=todo", "todo"),
+        ("size=paper env.data=d", "webshop"),
+    ):
+        request = read_request(["table=pract", *asked.split()])
+        learned = {
+            row.key.removeprefix(f"{env}/"): row.jobs(request.folder, 0)[0]
+            for row in request.reproduction().rows
+            if row.training is not None and row.key.startswith(env)
+        }
+        assert list(learned) == ["batch", "traj", "self_batch", "self_traj", "reflexion", "ace", "gepa"]
+        methods = ["PrincipleOptimizer"] * 4 + ["NotesOptimizer", "DeltaOptimizer", "optimize_with_gepa"]
+        found = [cfg for _, cfg in composed(plan_of(request), list(learned.values()))]
+        assert [cfg.method["_target_"].rpartition(".")[2] for cfg in found] == methods
+        assert {(cfg.budget.calls, cfg.rpo.train_tasks) for cfg in found} == {
+            (400, 12) if env == "todo" else (10000, 40)
+        }
+        gepa = found[-1]
+        assert gepa.method.metric_calls >= 5 * (gepa.rpo.validation_tasks + gepa.method.minibatch)
+
+
+def test_methods_that_no_recording_has_say_so(run) -> None:
+    _, folder = run("table=pract", "size=tiny", "run=false")
+    found = cells(folder)
+    for key in ("ace/score", "gepa/success", "shop/ace/score", "shop/gepa/score"):
+        assert found[key]["why"].startswith("needs a recording of it")
+        assert (found[key]["command"], found[key]["paper"]) == ("", "later than the paper")
+
+
 def test_an_evaluation_that_its_budget_cut_short_is_no_cell(tmp_path: Path) -> None:
     row = next(row for row in tiny().rows if row.key == "react")
     played = {"react": [episode("react", "t0", 1.0)]}
@@ -240,6 +428,11 @@ def test_an_evaluation_that_its_budget_cut_short_is_no_cell(tmp_path: Path) -> N
         ([*LATRO, "job=2"], "job=: there is no such key; did you mean jobs=?"),
         ([*LATRO, "jobs=0"], "jobs=0: give whole numbers of at least 1"),
         ([*LATRO, "seeds=a"], "seeds=a: give whole numbers"),
+        (["table=pract", "size=tiny", "seeds=0,1"], "seeds=: table=pract size=tiny replays recordings, which have one seed; leave it out"),  # noqa: E501
+        ([*LATRO, "task.path=x"], "task.path=: table=latro_gsm8k size=tiny does not use it; it uses seeds"),
+        ([*LATRO, "phi35_mini.path=x"], "phi35_mini.path=: table=latro_gsm8k size=tiny does not use it"),
+        (["table=pract", "size=paper", "env=webshop"], "env=: table=pract size=paper does not use it; it uses seeds, env.data"),  # noqa: E501
+        (["table=pract", "size=tiny", "train_latro.max_steps=2"], "train_latro.KEY=: table=pract does not run it; it runs optimize_pract, evaluate_pract"),  # noqa: E501
         ([*LATRO, "-m"], "-m: write key=value"),
         ([*LATRO, "train_latro.max_stpes=2"], "there is no key 'max_stpes' in this configuration; did you mean 'max_steps'?; no job was started"),  # noqa: E501
         (["table=latro_gsm8k", "size=small", "model=gpt2"], "model=gpt2: size=small has recipes for smollm2_135m, qwen_coder_0_5b"),  # noqa: E501

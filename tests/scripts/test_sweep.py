@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,12 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from latro.errors import InputError
 from scripts import launching
 from scripts.sweep import main
 from scripts.sweep_plan import read_plan
-from scripts.sweep_table import Result, measured, sweep_json
+from scripts.sweep_table import Result, effects, measured, print_sweep, sweep_json
 
 ROOT = Path(__file__).parents[2]
 CHILD = f"launch='{sys.executable} {Path(__file__).with_name('fake_child.py')}'"
@@ -54,6 +56,11 @@ def test_a_grid_has_a_folder_for_each_job() -> None:
     assert str(plan.folder).startswith("runs/sweeps/latro_smoke-")
     other = read_plan(["experiment=latro/smoke", "seed=0,1,2", "max_steps=3"])
     assert other.folder != plan.folder
+    recipe = ["experiment=pract/smoke", "seed=0,1"]
+    learning, testing = (read_plan([f"script={s}_pract", *recipe]) for s in ("optimize", "evaluate"))
+    assert learning.folder != testing.folder
+    assert str(read_plan(["experiment=latro/smoke", "seed=0,1"]).folder) == "runs/sweeps/latro_smoke"
+    assert str(read_plan(["script=evaluate_latro", "seed=0,1"]).folder) == "runs/sweeps/evaluate_latro"
     alike = read_plan(["script=train_latro", "separator='a b','a_b'"]).grid()
     assert len({job.folder for job in alike}) == 2  # their names differ only in what a file name loses
 
@@ -85,12 +92,82 @@ def test_a_failed_job_is_a_row_and_the_rest_is_taken_up_again(swept, capsys) -> 
     (effect,) = told["effects"]
     assert (effect["knob"], effect["value"], effect["difference"]["n"]) == ("objective.kl_weight", "0.05", 3)
     assert effect["difference"]["value"] == pytest.approx(0.04)
+    assert effect["detectable"] is None  # the seeds are all alike
 
     setting = told["settings"][0]["eval/accuracy_greedy"]
     assert (setting["value"], setting["n"]) == (pytest.approx(0.52), 3)
     assert setting["high"] - setting["value"] == pytest.approx(
         4.302653 * 0.01 / 3**0.5
     )  # Student's, 2 degrees
+
+
+def test_a_job_without_the_metric_is_a_row_that_says_so(swept, capsys) -> None:
+    _, folder = swept("seed=0,1")
+    place = folder / "jobs/all/seed=0/results.json"
+    outcome = json.loads(place.read_text())
+    del outcome["training"]
+    place.write_text(json.dumps(outcome))
+    capsys.readouterr()
+    status, _ = swept("seed=0,1,2", "metric=[eval/accuracy_greedy,accuracy_greedy]")
+    assert status == 0
+    told = json.loads((folder / "sweep.json").read_text())["jobs"]
+    assert [list(job["figures"]) for job in told] == [
+        ["accuracy_greedy"], ["eval/accuracy_greedy", "accuracy_greedy"], ["eval/accuracy_greedy", "accuracy_greedy"],
+    ]  # fmt: skip
+    line = "metric=eval/accuracy_greedy: no such metric; there are none: no training"
+    assert [job["error"] for job in told] == [line, "", ""]
+    printed = capsys.readouterr()
+    assert printed.err == f"warning: all/seed=0: {line}\n"
+    assert f"finished: all/seed=0: {line}" in " ".join(printed.out.split())
+
+
+def test_a_misspelt_metric_is_told_at_the_first_job_and_loses_nothing(swept, capsys) -> None:
+    status, folder = swept("seed=0,1", "metric=[bleu,accuracy_greedy]")
+    line = "metric=bleu: no such metric; there are accuracy_greedy,exact"
+    assert status == 2
+    assert capsys.readouterr().err == f"warning: all/seed=0: {line}\nerror: {line}\n"
+    told = json.loads((folder / "sweep.json").read_text())
+    assert [job["figures"] for job in told["jobs"]] == [{"accuracy_greedy": 0.5}, {"accuracy_greedy": 0.51}]
+    assert (folder / "sweep.csv").read_text().startswith("job,status,seed,bleu,accuracy_greedy,")
+
+
+def test_long_names_of_knobs_are_whole_where_there_is_no_terminal(capsys, monkeypatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    knob = "objective.a_very_long_name_of_a_knob_that_no_column_of_a_narrow_table_has_room_for"
+    plan = read_plan(["experiment=latro/smoke", "seed=0,1", f"+{knob}=first_value,second_value"])
+    metric = "eval/accuracy_greedy_of_a_long_name@best"
+    results = [Result(job=job, status="finished", figures={metric: 0.5}) for job in plan.grid()]
+    print_sweep(results, [metric])
+    lines = capsys.readouterr().out.splitlines()
+    name = knob.removeprefix("objective.")
+    assert any(f"{name}=first_value " in line for line in lines)
+    assert any(f"{name}: first_value → second_value " in line and metric in line for line in lines)
+    narrow = Console(record=True, width=60)
+    print_sweep(results, [metric], narrow)
+    assert "…" not in narrow.export_text()
+
+
+def test_an_effect_says_what_so_many_seeds_could_have_seen() -> None:
+    plan = read_plan(["experiment=latro/smoke", "seed=0,1,2", "objective.kl_weight=0.01,0.05"])
+    values = {("0.01", "0"): 0.5, ("0.01", "1"): 0.5, ("0.01", "2"): 0.5,
+              ("0.05", "0"): 0.6, ("0.05", "1"): 0.7, ("0.05", "2"): 0.8}  # fmt: skip
+    results = [
+        Result(
+            job=job,
+            status="finished",
+            figures={"a": values[job.knobs["objective.kl_weight"], job.knobs["seed"]]},
+        )
+        for job in plan.grid()
+    ]
+    (effect,) = effects(results, ["a"])
+    stderr = 0.1 / 3**0.5
+    assert effect.difference.value == pytest.approx(0.2)
+    assert effect.detectable == pytest.approx(
+        (4.302653 + 1.060660) * stderr, abs=1e-6
+    )  # Student's of 2 degrees
+    console = Console(record=True, width=120)
+    print_sweep(results, ["a"], console)
+    assert re.search(r"sees.*\n.*\n.*0\.31", console.export_text())
 
 
 @pytest.mark.parametrize(
