@@ -13,7 +13,7 @@ from scripts.contrasts import Contrast, Setting, contrasts
 from scripts.published import Published
 from scripts.reproduction import Reproduction, Row
 from scripts.sheets import Sheet, read_sheets
-from scripts.sweep_table import Result, read_outcome
+from scripts.sweep_results import Result, read_outcome
 
 PAPERS_GRADER = "paper"
 """The grader that extracts answers as the paper's code does, where a task has it."""

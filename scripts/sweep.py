@@ -31,17 +31,15 @@ from scripts.folders import locked
 from scripts.launching import last_words, log_of, run_chains
 from scripts.run import refuse_unwritable, write_text
 from scripts.sweep_plan import Job, Plan, composed, read_plan, refuse_other_runs
-from scripts.sweep_table import (
+from scripts.sweep_results import (
     Result,
     measured,
     measured_all,
-    print_sweep,
     read_outcome,
     refuse_unmeasured,
-    sweep_csv,
-    sweep_json,
     with_figures,
 )
+from scripts.sweep_table import print_sweep, sweep_csv, sweep_json
 
 
 @dataclass(kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts import stats
 from scripts.sweep_plan import file_name
-from scripts.sweep_table import Result, settings_of
+from scripts.sweep_results import Result, settings_of
 
 MANY = 8
 """Values from which on a knob's numbers are drawn on an axis of numbers."""

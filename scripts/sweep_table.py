@@ -2,13 +2,11 @@
 
 import csv
 import io
-import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -16,30 +14,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from latro.errors import InputError
 from scripts import paired, stats
 from scripts.masking import masked_command
-from scripts.sweep_plan import Job
+from scripts.sweep_results import Result, Setting, settings_of
 
 PIPED = 400
 """Columns of a table that goes to no terminal: it is as wide as it must be."""
-AT = ("best", "last", "start", "lowest", "mean")
-Setting = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """How a job ended."""
-
-    job: Job
-    status: str
-    """`finished`, `failed` or `not run`."""
-    error: str = ""
-    """Why it failed, or what it lacks."""
-    seconds: float | None = None
-    """Of this session; None for one that was finished before."""
-    figures: Mapping[str, float] = field(default_factory=dict)
-    """By metric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,106 +38,6 @@ class Effect:
     """The true change that so many seeds, for this effect alone, find four times in five; None as for p."""
     adjusted: float | None = None
     """Holm's, over all effects."""
-
-
-def read_outcome(folder: Path) -> dict[str, Any] | None:
-    """`results.json` of a finished job; None if it is missing, cut off, or that of a stopped run.
-
-    A run that used up its budget is finished: that is what a budget is for.
-    """
-    try:
-        outcome = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(outcome, dict):
-        return None
-    stopped = str(outcome.get("stopped") or "")
-    return outcome if not stopped or stopped.startswith("budget:") else None
-
-
-def default_metrics(outcome: Mapping[str, Any]) -> tuple[str, ...]:
-    """What to look at if nothing was asked for: what chose the best checkpoint, or the main grader, or the scores."""
-    if "training" in outcome:
-        name = "eval/" + outcome["training"]["chosen_by"].removeprefix("validation ")
-        return f"{name}@best", f"{name}@last"
-    if "main_metric" in outcome:
-        return (str(next(iter(outcome["main_metric"].values()))),)
-    return tuple(name for name in _named(outcome) if name.startswith("score,"))
-
-
-def measured(outcome: Mapping[str, Any], metric: str) -> float:
-    """A metric of a finished job. Raises InputError for one that it does not have."""
-    name, _, at = metric.partition("@")
-    named = _named(outcome)
-    if not name.startswith("eval/"):
-        main = next((m for m in outcome.get("main_metric", {}).values() if m.startswith(name + ",")), name)
-        if main in named:
-            return named[main]
-        raise InputError(f"metric={metric}: no such metric; there are {', '.join(named)}")
-    rows = {int(step): row for step, row in outcome.get("training", {}).get("evaluations", {}).items()}
-    if (at or "best") not in AT:
-        raise InputError(f"metric={metric}: after @ stands one of {', '.join(AT)}")
-    having = {step: row[name] for step, row in sorted(rows.items()) if name in row}
-    if not having:
-        known = ", ".join(sorted({name for row in rows.values() for name in row})) or "none: no training"
-        raise InputError(f"metric={metric}: no such metric; there are {known}")
-    steps = list(having)
-    later = [value for step, value in having.items() if step > 0 or len(having) == 1]
-    if at in ("lowest", "mean"):
-        return float(min(later) if at == "lowest" else fmean(later))
-    chosen = {"start": steps[0], "last": steps[-1]}.get(at, outcome["training"]["best_step"])
-    return float(having.get(chosen, having[steps[-1]]))
-
-
-def _named(outcome: Mapping[str, Any]) -> dict[str, float]:
-    row = next(iter(outcome["results"].values()))
-    return {
-        name: float(value)
-        for name, value in row.items()
-        if "," in name and "_stderr" not in name and isinstance(value, int | float)
-    }
-
-
-def with_figures(results: Sequence[Result], metrics: Sequence[str]) -> tuple[list[Result], tuple[str, ...]]:
-    """The results with their figures, and the metrics. A metric that a job lacks is left out, and its row says so."""
-    outcomes = {result.job.name: read_outcome(result.job.folder) for result in results}
-    found = next((outcome for outcome in outcomes.values() if outcome is not None), None)
-    names = tuple(metrics) or (default_metrics(found) if found is not None else ())
-    filled = []
-    for result in results:
-        outcome = outcomes[result.job.name]
-        figures, lacking = measured_all(outcome, names) if outcome is not None else ({}, [])
-        filled.append(
-            replace(result, figures=figures, error="; ".join([result.error] * bool(result.error) + lacking))
-        )
-    return filled, names
-
-
-def measured_all(outcome: Mapping[str, Any], metrics: Sequence[str]) -> tuple[dict[str, float], list[str]]:
-    """The metrics that a finished job has, and a line for each that it lacks."""
-    figures, lacking = {}, []
-    for metric in metrics:
-        try:
-            figures[metric] = measured(outcome, metric)
-        except InputError as error:
-            lacking.append(str(error))
-    return figures, lacking
-
-
-def refuse_unmeasured(results: Sequence[Result], metrics: Sequence[str]) -> None:
-    """Raise InputError for a metric that no finished job has; it is misspelt, or of another script."""
-    finished = [result for result in results if result.status == "finished"]
-    for metric in metrics:
-        if finished and not any(metric in result.figures for result in finished):
-            measured(read_outcome(finished[0].job.folder) or {}, metric)
-
-
-def settings_of(results: Sequence[Result]) -> dict[Setting, list[Result]]:
-    """Jobs by setting, seeds together."""
-    groups: dict[Setting, list[Result]] = {}
-    for result in results:
-        groups.setdefault(result.job.setting, []).append(result)
-    return groups
 
 
 def estimates(group: Sequence[Result], metric: str) -> stats.Estimate | None:

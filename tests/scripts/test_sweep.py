@@ -17,7 +17,8 @@ from latro.errors import InputError
 from scripts import launching
 from scripts.sweep import main
 from scripts.sweep_plan import read_plan
-from scripts.sweep_table import Result, effects, measured, print_sweep, sweep_json
+from scripts.sweep_results import Result, measured
+from scripts.sweep_table import effects, print_sweep, sweep_json
 
 ROOT = Path(__file__).parents[2]
 CHILD = f"launch='{sys.executable} {Path(__file__).with_name('fake_child.py')}'"

@@ -8,7 +8,7 @@ import pytest
 
 from scripts.sweep_plan import Job
 from scripts.sweep_plots import draw
-from scripts.sweep_table import Result
+from scripts.sweep_results import Result
 
 
 def result(value: float | None, **knobs: str) -> Result:
