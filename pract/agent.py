@@ -206,6 +206,11 @@ class Agent:
         texts = sum(self.chat.count_tokens(message.content) + _MESSAGE_OVERHEAD for message in messages[1:])
         return calls + texts + self._system_tokens
 
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens of what every prompt begins with: instruction, actions, principles, example."""
+        return self._tokens([self._system, *self._example])
+
     @cached_property
     def _system_tokens(self) -> int:
         return self.chat.count_tokens(self._system.content) + _MESSAGE_OVERHEAD

@@ -9,6 +9,7 @@ from pract.budget import Estimate, Ledger, Spent, estimate
 from pract.calls import RecordedChat
 from pract.envs.base import EnvironmentFactory
 from pract.events import EventLog, begin_run
+from pract.fitting import refuse_no_room
 from pract.leaks import LeakCheck
 from pract.llm.base import Chat
 from pract.optimizer import Optimizer, OptimizerConfig, PrincipleOptimizer
@@ -110,6 +111,7 @@ def wire(
     allowed = [spec.description for spec in world.actions]
     leaks = LeakCheck(world.train, ngram=config.optimizer.leak_ngram, allowed=allowed)
     chats = [RecordedChat(chat, log, ledger) for chat in (roles.agent, roles.reflector, roles.optimizer)]
+    refuse_no_room(Agent(chats[0], agent, world.actions, start))
     reward_shown = config.reflection == "reward"
     crew = Crew(
         chat=chats[0],

@@ -17,6 +17,7 @@ from pract.envs.base import EnvironmentFactory
 from pract.errors import InputError
 from pract.evaluation import Outcome, error_counts, evaluate, outcome
 from pract.events import EventLog, begin_run, key_of
+from pract.fitting import refuse_no_room
 from pract.principles import initial_principles
 from pract.prompts import call_text
 from pract.records import to_json
@@ -82,6 +83,8 @@ async def _compare(cfg: DictConfig) -> dict[str, Any]:
             ledger = Ledger(budget, time.monotonic, spent_before(log))
             chat = RecordedChat(roles.agent, log, ledger)
             agents = {n: Agent(chat, arm.config, world.actions, arm.principles) for n, arm in arms.items()}
+            for playing in agents.values():
+                refuse_no_room(playing)
             description = _description(cfg, world, arms, chat.model)
             run.begin(log, description)
             begin_run(log, description)
