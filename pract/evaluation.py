@@ -50,7 +50,7 @@ async def evaluate(
     log: EventLog | None = None,
     watch: Callable[[Episode], None] | None = None,
 ) -> AsyncIterator[Episode]:
-    """The agent's episodes on the tasks, in order, `attempts` of each; no evaluation under another seed has their seeds.
+    """The agent's episodes on the tasks, in order, `attempts` of each, with seeds that no other seed's evaluation has.
 
     arm: the name of this agent in the comparison, the first part of the episodes' ids. Which split the tasks come
     from is for the caller to know.

@@ -17,8 +17,8 @@ def refuse_no_room(agent: Agent) -> None:
     fixed, reply, context = agent.prefix_tokens, agent.config.max_tokens, agent.chat.context_tokens
     if fixed + reply >= context:
         raise InputError(
-            f"llm.context_tokens={context} has no room for a task: the fixed part of the prompt takes {fixed} tokens, a "
-            f"reply agent.max_tokens={reply}; raise llm.context_tokens, lower agent.max_tokens or shorten the principles"
+            f"llm.context_tokens={context} has no room for a task: the fixed part of the prompt takes {fixed} tokens, "
+            f"a reply agent.max_tokens={reply}; raise llm.context_tokens or lower agent.max_tokens"
         )
 
 
