@@ -190,7 +190,7 @@ def _sentences(story: Story, action: str) -> str:
 def _origin(story: Story, origin: Origin) -> str:
     record = story.versions[origin.version]
     place = f'<a href="#round-{record["round"]}">round {record["round"]}</a> ({escape(record["fate"])})'
-    by_hand = not record["evidence"]
+    by_hand = record["parent"] is None
     lines = [
         f"<p>{'There from the start' if by_hand else 'First written in'} {'' if by_hand else place} by "
         f"{escape(origin.author)}, version <code>{origin.version}</code>.</p>"
