@@ -278,6 +278,7 @@ def test_faults_of_the_server_are_named_statuses_and_the_budget_holds(
         (["budget.calls=many"], "budget.calls='many' is no number"),
         (["budget.usd=0"], "budget.usd=0 is not above 0"),
         (["llm=vllm", "llm.model=m", "budget.usd=1"], "budget.usd=1: llm has no prices, so it would never be reached"),
+        (["llm=scripted", "budget.usd=1"], "budget.usd=1: no role's model has prices, so it would never be reached"),
         (["llm=openai", "llm.model=m", "budget.usd=1"],
          "the prices of llm are those of gpt-4.1-mini, and its model is m; give llm.prices.prompt and llm.prices."),
         (["llm=openai", "llm.model=m", "budget.usd=1", "llm.prices.model=m", "llm.base_url=http://127.0.0.1:9/v1"],

@@ -380,7 +380,7 @@ class TestCheck:
     def test_tools_are_asked_for_once(self, server: Server) -> None:
         chat = chat_at(server.url("error_500"))
         before = server.calls["error_500"]
-        with pytest.raises(InputError, match="takes no native tools .*HTTP 500"):
+        with pytest.raises(InputError, match=r"takes no native tools .*HTTP 500"):
             run(chat, chat.check(tools=True))
         assert server.calls["error_500"] - before == 1
 
