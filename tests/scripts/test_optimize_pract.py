@@ -297,6 +297,28 @@ def test_bad_input_is_one_line_and_leaves_no_folder(
     assert not (tmp_path / "run/results.json").exists()
 
 
+def test_an_installed_packages_environment_is_learned_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package is stood in for by a folder on the path with its metadata."""
+    (tmp_path / "their_worlds.py").write_text(
+        "from pract.envs.todo import Todo\n\n\nclass Theirs(Todo):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.name = 'theirs'\n"
+    )
+    metadata = tmp_path / "their_worlds-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-worlds\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[pract.environments]\ntheir_world = their_worlds:Theirs\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed = ("env=installed", "env.name_or_target=their_world", "llm=scripted", "rpo.rounds=1")
+    results = learn(smoke(tmp_path / "run", *installed))
+    assert list(results["results"]) == ["theirs"]
+    said = refusal(smoke(tmp_path / "other", "env=installed", "env.name_or_target=nothing"))
+    assert "unknown environment 'nothing'; known are academia, bfcl" in said
+    assert "their_world" in said
+    assert "environment 'their_world': " in refusal(smoke(tmp_path / "other", *installed, "+env.colour=red"))
+
+
 def test_choices_where_the_environment_names_none_are_one_line(tmp_path: Path) -> None:
     assert "agent.calls=choice needs the environment's `admissible` hint" in refusal(
         smoke(tmp_path / "run", "agent=choice")
