@@ -200,6 +200,31 @@ def test_a_broken_environment_is_a_status_and_the_next_episode_gets_a_new_one(
     assert len(made) == 2
 
 
+def test_an_environment_that_was_made_too_late_is_closed_and_never_played() -> None:
+    made: list[Prompt] = []
+    late = threading.Event()
+
+    class Slow(Prompt):
+        quick = False
+
+    def factory() -> Prompt:
+        first = not made
+        made.append(Slow())
+        if first:
+            late.wait(5)
+        return made[0] if first else made[-1]
+
+    def then(messages: list[object], tag: str) -> str:
+        late.set()
+        time.sleep(0.05)  # the first one is ready now, and the second episode under way
+        return solve(messages, tag)
+
+    first, second = play(then, factory=factory, count=2, step_seconds=0.2)
+    assert (first.status, second.status) == (Status.ENVIRONMENT_ERROR, Status.FINISHED)
+    assert [len(one.played_on) for one in made] == [0, 1]
+    assert [one.closed for one in made] == [True, True]
+
+
 def test_bad_input_found_by_an_environment_ends_the_run() -> None:
     def factory() -> Environment:
         raise InputError("data/goals.jsonl, line 3: not JSON: restore the file")
