@@ -60,8 +60,10 @@ def test_a_call_that_waits_for_the_model_is_not_made_once_the_limit_is_reached()
         return list(await asyncio.gather(*calls, return_exceptions=True))
 
     outcomes = asyncio.run(many())
-    assert [type(o).__name__ for o in outcomes] == ["Reply"] * 5 + ["BudgetExhausted"] * 7
-    assert (ledger.spent.tokens, ledger.in_flight, len(model.asked)) == (25, 0, 5)
+    made = sum(isinstance(o, Reply) for o in outcomes)
+    assert made in (4, 5)  # the fifth, if the third comes back before the fourth
+    assert sum(isinstance(o, BudgetExhausted) for o in outcomes) == 12 - made
+    assert (ledger.spent.tokens, ledger.in_flight, len(model.asked)) == (5 * made, 0, made)
 
 
 def test_tokens_are_overrun_by_no_more_than_the_calls_in_flight() -> None:

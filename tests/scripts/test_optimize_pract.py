@@ -418,6 +418,9 @@ def test_gepa_asks_for_as_many_episodes_as_rpo_would_play(tmp_path: Path) -> Non
     results = learn(smoke(tmp_path / "run", "method=gepa", "llm=scripted", "rpo.rounds=1"))
     assert results["stopped"] == ""
     assert 0 < len(rows(tmp_path / "run/episodes.jsonl")) <= 6 + 4 + 6 + 6
+    assert {"score,start", "score,best"} <= results["results"]["todo"].keys()
+    first = rows(tmp_path / "run/metrics.jsonl")[0]
+    assert (first["rpo/decision"], first["rpo/validation_left_out"]) == ("start", 0)
 
 
 def test_metrics_go_to_wandb_offline_and_are_not_sent_twice(
