@@ -15,6 +15,7 @@ from pract import prompts
 from pract.calls import digest
 from pract.errors import InputError
 from pract.llm.base import Chat, ChatError, ChatErrorKind
+from pract.llm.wire import tools_json
 from pract.parsing import Call, ParseError, parse_reply
 from pract.prompts import Wording
 from pract.types import Action, ActionSpec, Message, Observation, Principles, Reply, Step, Task, ToolCall
@@ -185,7 +186,7 @@ class Agent:
         room = self.chat.context_tokens - self.config.max_tokens
         dropped = steps[-1].dropped if steps else 0
         messages = self.prompt(task, first, steps, dropped=dropped)
-        if _bytes(messages) <= room or self._tokens(messages) <= room:
+        if _bytes(messages) + self._tools_size <= room or self._tokens(messages) <= room:
             return messages, dropped
         while dropped < len(steps):
             dropped += 1
@@ -204,7 +205,25 @@ class Agent:
             self.chat.count_tokens(call.arguments) for message in messages for call in message.tool_calls
         )
         texts = sum(self.chat.count_tokens(message.content) + _MESSAGE_OVERHEAD for message in messages[1:])
-        return calls + texts + self._system_tokens
+        return calls + texts + self._system_tokens + self._tools_tokens
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens of what every prompt begins with: instruction, actions, principles, example."""
+        return self._tokens([self._system, *self._example])
+
+    @cached_property
+    def _tools(self) -> str:
+        """What a server reads of the actions where they are native tools."""
+        return json.dumps(tools_json(self.actions)) if self.config.calls == "native" else ""
+
+    @cached_property
+    def _tools_tokens(self) -> int:
+        return self.chat.count_tokens(self._tools)
+
+    @cached_property
+    def _tools_size(self) -> int:
+        return _size(self._tools)
 
     @cached_property
     def _system_tokens(self) -> int:

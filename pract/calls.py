@@ -1,8 +1,10 @@
 """Chat calls under a budget and on record: each outcome is logged under its tag and taken from there on resume."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -26,8 +28,16 @@ class RecordedChat:
     logged, so that a resumed run tries again.
     """
 
-    def __init__(self, chat: Chat, log: EventLog, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        chat: Chat,
+        log: EventLog,
+        ledger: Ledger,
+        slots: AbstractAsyncContextManager[None] | None = None,
+    ) -> None:
+        """slots: held during a call; None: as many as the chat answers calls at once."""
         self._chat = chat
+        self._slots = slots_of(chat) if slots is None else slots
         self._log = log
         self._ledger = ledger
         self.model = chat.model
@@ -50,30 +60,31 @@ class RecordedChat:
         logged = self._log.past(CHAT, tag)
         if logged is not None and logged["prompt"] == prompt:
             return _outcome(logged)
-        self._ledger.reserve()
-        try:
-            reply = await self._chat.reply(
-                messages,
-                max_tokens=max_tokens,
-                temperature=temperature,
-                stop=stop,
-                tools=tools,
-                choices=choices,
-                seed=seed,
-                tag=tag,
-            )
-        except ChatError as error:
-            self._ledger.settle(error.cost)
-            if not error.kind.fatal:
-                cost = {} if error.cost is None else {"cost": error.cost}
-                said = {"error": error.kind.value, "message": error.message}
-                self._write(tag, {"prompt": prompt, **said, **cost})
-            raise
-        except BaseException:
-            self._ledger.release()
-            raise
-        reply = _storable(reply)
-        self._ledger.settle(reply)
+        async with self._slots:  # before the ledger is asked: what waits for a slot may not be made any more
+            self._ledger.reserve()
+            try:
+                reply = await self._chat.reply(
+                    messages,
+                    max_tokens=max_tokens,
+                    temperature=temperature,
+                    stop=stop,
+                    tools=tools,
+                    choices=choices,
+                    seed=seed,
+                    tag=tag,
+                )
+            except ChatError as error:
+                self._ledger.settle(error.cost)
+                if not error.kind.fatal:
+                    cost = {} if error.cost is None else {"cost": error.cost}
+                    said = {"error": error.kind.value, "message": error.message}
+                    self._write(tag, {"prompt": prompt, **said, **cost})
+                raise
+            except BaseException:
+                self._ledger.release()
+                raise
+            reply = _storable(reply)
+            self._ledger.settle(reply)
         self._write(tag, {"prompt": prompt, "reply": reply})
         return reply
 
@@ -87,6 +98,18 @@ class RecordedChat:
     async def close(self) -> None:
         """Close the model behind it."""
         await self._chat.close()
+
+
+def recorded_roles(chats: Sequence[Chat], log: EventLog, ledger: Ledger) -> list[RecordedChat]:
+    """Each role's chat on record; roles that share a chat share its slots."""
+    slots = {id(chat): slots_of(chat) for chat in chats}
+    return [RecordedChat(chat, log, ledger, slots[id(chat)]) for chat in chats]
+
+
+def slots_of(chat: Chat) -> AbstractAsyncContextManager[None]:
+    """As many as the chat answers calls at once, where it says so."""
+    width = getattr(chat, "concurrency", None)
+    return nullcontext() if width is None else asyncio.Semaphore(width)
 
 
 def digest(messages: Sequence[Message], choices: Sequence[str] | None = None) -> str:

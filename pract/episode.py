@@ -114,7 +114,9 @@ async def play_episode(seat: Seat, job: Job) -> Episode:
     except BudgetExhausted as error:
         play.end(Status.BUDGET, f"{error.limit}: {error}")
     except ChatError as error:
-        play.end(Status.CHAT_ERROR, str(error))
+        # how long its prompt grows is the agent's own doing: left out of means, long episodes would flatter it
+        own = error.kind is ChatErrorKind.CONTEXT_LENGTH
+        play.end(Status.OUT_OF_CONTEXT if own else Status.CHAT_ERROR, str(error))
     except _EnvironmentFault as fault:
         await seat.renew()  # what raised once is not to be trusted with the next episode
         play.end(Status.ENVIRONMENT_ERROR, str(fault))

@@ -89,6 +89,11 @@ def outcome(episode: Episode, *, seed: int = 0) -> Outcome:
     )
 
 
+def unrecorded(episode: Episode) -> int:
+    """Requests that the record behind an environment could not answer, as its steps tell: they made the task harder."""
+    return max((int(step.info.get("unrecorded", 0)) for step in episode.steps), default=0)
+
+
 def error_counts(episodes: Sequence[Episode], agent: Agent) -> dict[str, dict[str, int]]:
     """SpecTool error patterns over episodes: action -> pattern -> count."""
     table: dict[str, dict[str, int]] = {}

@@ -9,6 +9,9 @@ from typing import Any
 from pract.types import Task
 
 _WORD = re.compile(r"[A-Za-z0-9]+(?:[.,][0-9]+)*")
+_NAME = re.compile(r"[A-Z][a-z]{2,39}")
+_WITHIN = re.compile(r"(?<=[a-z,;:(\"'] )[\"'(]?([A-Z][a-z]{2,39})\b")
+"""A capitalised word that no sentence begins with: there every word is capitalised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +27,10 @@ class Leak:
 class LeakCheck:
     """Finds words of training tasks in a text.
 
-    A leak is (1) a run of `ngram` words that also stands in a task's instruction, or (2) a value in a task's
-    data of several words or with a digit, standing in the text in full. What the actions' descriptions say, or
-    more than a tenth of the tasks have in common, is not a task's own and may be said.
+    A leak is (1) a run of `ngram` words that also stands in a task's instruction, (2) a value in a task's data of
+    several words or with a digit, standing in the text in full, or (3) a name in its data, one word that is
+    capitalised there and within a sentence of the text, unless an instruction has it. What the actions' descriptions
+    say, a tenth of the instructions or a third of the data have in common is not a task's own and may be said.
     """
 
     def __init__(self, tasks: Sequence[Task], *, ngram: int = 6, allowed: Iterable[str] = ()) -> None:
@@ -35,7 +39,14 @@ class LeakCheck:
         free = " \n ".join(allowed)
         common = max(2, len(tasks) // 10)
         self._runs = _own(tasks, common, _runs(_words(free), ngram), self._instruction_runs)
-        self._values = _own(tasks, common, set(), _data_values)
+        shared = max(2, (len(tasks) - 1) // 3)
+        self._values = _own(tasks, shared, set(), _data_values)
+        told = set(_words(free)).union(*(_words(task.instruction) for task in tasks))
+        self._names = {
+            name: owner
+            for name, owner in _own(tasks, shared, set(), _names).items()
+            if name.lower() not in told
+        }
         self._free = f" {' '.join(_words(free))} "
         self._longest = max((len(value.split(" ")) for value in self._values), default=0)
 
@@ -53,6 +64,9 @@ class LeakCheck:
             for value in _ordered_runs(words, length):
                 if value in self._values and f" {value} " not in before and f" {value} " not in self._free:
                     return Leak(task_id=self._values[value], words=value, kind="data")
+        for name in _WITHIN.findall(text) if self._names else ():
+            if name in self._names and f" {name.lower()} " not in before:
+                return Leak(task_id=self._names[name], words=name, kind="data")
         return None
 
 
@@ -89,6 +103,11 @@ def _data_values(task: Task) -> set[str]:
         if telling and 3 <= len(value) <= 200:
             values.add(value)
     return values
+
+
+def _names(task: Task) -> set[str]:
+    """The values of a task's data that are one capitalised word, such as `Aarhus`."""
+    return {leaf for leaf in map(str, _leaves(task.data)) if _NAME.fullmatch(leaf)}
 
 
 def _leaves(value: Any) -> Iterator[Any]:

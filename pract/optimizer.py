@@ -56,7 +56,8 @@ class Change:
     new: str
     """Equal to `old` if `problem` says why."""
     problem: str = ""
-    """`empty`, `too_long`, `leak: ...`, `chat_error: ...`, `budget: ...`, `unchanged`; empty if it was taken."""
+    """`empty`, `too_long`, `leak: ...`, `no_room: ...`, `chat_error: ...`, `budget: ...`, `unchanged`; empty if it was
+    taken."""
     note: str = ""
     """`cut` if the token cap shortened it, `leak: ...` if a leak was flagged and let pass."""
 

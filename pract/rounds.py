@@ -9,13 +9,16 @@ from pract.acceptance import Comparison
 from pract.budget import Spent
 from pract.diagnosis import Finding
 from pract.episode import fatal
-from pract.events import OUTAGE, EventLog
+from pract.events import OUTAGE, ROUND, EventLog
 from pract.llm.base import ChatErrorKind
 from pract.optimizer import Change
-from pract.records import to_json
+from pract.records import from_json, to_json
 from pract.types import Episode, Principles, Reflection, Status
 
 _FATAL = tuple(f"chat_error: {kind.value}:" for kind in ChatErrorKind if kind.fatal)
+
+LEFT_OUT = 0.2
+"""Of the validation tasks: if more could not be played, on one side or the other, nothing is decided by the rest."""
 
 
 class Decision(Enum):
@@ -69,6 +72,17 @@ def round_record(round_: Round) -> dict[str, Any]:
     return {**to_json(bare), **slim}
 
 
+def logged(log: EventLog, key: str, round_: Round) -> Round:
+    """The round, logged; what an earlier session had spent by its end stands if all else is the same."""
+    past = log.past(ROUND, key)
+    if past is not None:
+        told = replace(round_, spent=from_json(Spent, past["spent"]))
+        if round_record(told) == past:
+            return told
+    log.append(ROUND, key, round_record(round_), at=round_.spent.seconds)
+    return round_
+
+
 def mean_by_task(episodes: Sequence[Episode], measure: str) -> dict[str, float]:
     """The mean measure of each task over its episodes that say something about the agent."""
     values: dict[str, list[float]] = {}
@@ -94,14 +108,27 @@ def stop_reason(
     return ""
 
 
-def log_outage(log: EventLog, key: str, episodes: Sequence[Episode]) -> None:
+def incomplete(episodes: Sequence[Episode]) -> str:
+    """Why validation episodes are too few to judge by, or nothing."""
+    tasks = {episode.task_id for episode in episodes}
+    played = {episode.task_id for episode in episodes if episode.status.counts}
+    if len(tasks) - len(played) <= LEFT_OUT * len(tasks):
+        return ""
+    failure = next(e.failure for e in episodes if e.task_id not in played)
+    return f"validation is incomplete: {len(tasks) - len(played)} of {len(tasks)} tasks could not be played: {failure}"
+
+
+def log_outage(log: EventLog, key: str, episodes: Sequence[Episode], *, validation: bool = False) -> None:
     """If none of the episodes could be played, log that they are to be tried again when the run is taken up.
 
-    key: the place in the run where it stopped. One failed episode among others is an outcome, and stays one.
+    key: the place in the run where it stopped. validation: too few are as good as none. Else one failed episode among
+    others is an outcome, and stays one.
     """
-    if _unplayed(episodes):
+    if _unplayed(episodes) or (validation and incomplete(episodes)):
         log.append(OUTAGE, key, {"episodes": [episode.id for episode in episodes]})
 
 
 def _unplayed(episodes: Sequence[Episode]) -> bool:
-    return bool(episodes) and all(episode.status is Status.CHAT_ERROR for episode in episodes)
+    """Whether not one counts. An environment that failed in the only episode may well not fail in the next."""
+    broken = [episode.status for episode in episodes if not episode.status.counts]
+    return len(broken) == len(episodes) > 0 and broken != [Status.ENVIRONMENT_ERROR]

@@ -11,14 +11,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from pract.acceptance import RULES, Comparison, accepts, compare
-from pract.budget import Ledger, Spent
+from pract.budget import Ledger
 from pract.diagnosis import diagnose, pooled
 from pract.errors import InputError
-from pract.events import ROUND, key_of
+from pract.events import key_of
 from pract.optimizer import OptimizerConfig
-from pract.records import from_json
 from pract.reflector import ReflectorConfig
-from pract.rounds import Decision, Round, log_outage, mean_by_task, round_record, stop_reason
+from pract.rounds import LEFT_OUT, Decision, Round, incomplete, log_outage, logged, mean_by_task, stop_reason
 from pract.schedule import Crew, Lesson, batch_lesson, merged_lesson, sequential_lesson
 from pract.types import Episode, Principles, Task
 
@@ -159,13 +158,12 @@ class _Loop:
         self.current = self.best = start
         self.scores: dict[str, dict[str, float]] = {}
         """Validation scores by task, by version of the principles."""
-        self.best_mean = float("-inf")
         self.stopped = False
 
     async def start(self) -> Round:
         """Round 0: the start, validated if there is a gate."""
         episodes = await self._validate("round-000", self.current)
-        problem = stop_reason(episodes)
+        problem = stop_reason(episodes) or incomplete(episodes)
         self._keep_best(self.current)
         return self._recorded(
             Round(
@@ -193,7 +191,7 @@ class _Loop:
         else:
             if not problem:
                 played = await self._validate(key, lesson.candidate)
-                problem = stop_reason(played)
+                problem = stop_reason(played) or incomplete(played)
             decision, reason, comparison = self._judge(lesson.candidate, bool(problem))
         if decision is Decision.ACCEPTED:
             self.current = lesson.candidate
@@ -236,7 +234,7 @@ class _Loop:
             for attempt in range(self.config.validation_attempts)
         ]
         episodes = await self.crew.play(places, principles)
-        if not stop_reason(episodes):
+        if not (stop_reason(episodes) or incomplete(episodes)):
             self.scores[principles.version] = mean_by_task(episodes, self.config.measure)
         return episodes
 
@@ -253,13 +251,22 @@ class _Loop:
             f"{config.measure} {comparison.old_mean:.3f} -> {comparison.new_mean:.3f} on {comparison.tasks} "
             f"validation tasks, {len(comparison.won)} won, {len(comparison.lost)} lost"
         )
+        left_out = len(self.validation) - comparison.tasks
+        if left_out:
+            reason += f", {left_out} left out"
+        if left_out > LEFT_OUT * len(self.validation):
+            return Decision.REJECTED, f"too few pairs: {reason}", comparison
         return Decision.ACCEPTED if accepted else Decision.REJECTED, reason, comparison
 
     def _keep_best(self, principles: Principles) -> None:
-        scores = self.scores.get(principles.version)
-        mean = sum(scores.values()) / len(scores) if scores else self.best_mean
-        if not scores or mean > self.best_mean:
-            self.best, self.best_mean = principles, mean
+        """Take them for the best if there is no gate, or they did better on the tasks that both played."""
+        old, new = self.scores.get(self.best.version), self.scores.get(principles.version)
+        if not (old and new):
+            self.best = principles
+            return
+        gains = [new[task] - old[task] for task in old if task in new]
+        if sum(gains) > 1e-9:
+            self.best = principles
 
     def _recorded(self, round_: Round) -> Round:
         """The round with what was spent by its end, logged; an earlier session's account of it stands."""
@@ -267,15 +274,8 @@ class _Loop:
         key = f"round-{round_.index:03d}"
         if self.stopped:
             log_outage(self.crew.log, f"{key}/train", round_.episodes)
-            log_outage(self.crew.log, f"{key}/validation", round_.validation)
-        past = self.crew.log.past(ROUND, key)
-        if past is not None:
-            told = replace(round_, spent=from_json(Spent, past["spent"]))
-            if round_record(told) == past:
-                return told
-        round_ = replace(round_, spent=self.ledger.spent)
-        self.crew.log.append(ROUND, key, round_record(round_), at=round_.spent.seconds)
-        return round_
+            log_outage(self.crew.log, f"{key}/validation", round_.validation, validation=True)
+        return logged(self.crew.log, key, replace(round_, spent=self.ledger.spent))
 
 
 def _why_unchanged(lesson: Lesson) -> str:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from pract.agent import Agent, AgentConfig
 from pract.episode import Job, play_each
 from pract.events import REFLECTION, EventLog, key_of
+from pract.fitting import fitting
 from pract.llm.base import Chat
 from pract.optimizer import Change, Optimizer, Rewrite
 from pract.records import to_json
@@ -93,6 +94,22 @@ class Crew:
         self.log.record(REFLECTION, reflection.id, to_json(reflection))
         return reflection
 
+    async def improve(self, before: Principles, reflections: Sequence[Reflection], *, tag: str) -> Rewrite:
+        """The optimizer's rewrite, within what leaves the agent room."""
+        return self._fitting(
+            await self.optimizer.improve(before, reflections, tag=tag, seed=self.seed), before
+        )
+
+    async def merge(self, before: Principles, versions: Sequence[Principles], *, tag: str) -> Rewrite:
+        """The optimizer's merged set, within what leaves the agent room."""
+        return self._fitting(await self.optimizer.merge(before, versions, tag=tag, seed=self.seed), before)
+
+    def _fitting(self, rewrite: Rewrite, before: Principles) -> Rewrite:
+        def prefix(principles: Principles) -> int:
+            return Agent(self.chat, self.agent, self.actions, principles).prefix_tokens
+
+        return fitting(rewrite, before, prefix=prefix, context=self.chat.context_tokens)
+
 
 async def batch_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, key: str) -> Lesson:
     """RPO-Batch: one rewrite from all reflections of the batch, each made as soon as its episode has ended."""
@@ -102,7 +119,7 @@ async def batch_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, ke
 
     played = await crew.play_then(_places(crew, tasks, key), before, criticise)
     reflections = [reflection for _, reflection in played]
-    rewrite = await crew.optimizer.improve(before, reflections, tag=f"{key}/optimize", seed=crew.seed)
+    rewrite = await crew.improve(before, reflections, tag=f"{key}/optimize")
     return _lesson([episode for episode, _ in played], reflections, [rewrite], before)
 
 
@@ -117,13 +134,13 @@ async def merged_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, k
     async def learn(episode: Episode) -> tuple[Reflection, Rewrite]:
         reflection = await crew.reflect(episode, before)
         tag = f"{key}/optimize-{position[episode.id]:03d}"
-        return reflection, await crew.optimizer.improve(before, [reflection], tag=tag, seed=crew.seed)
+        return reflection, await crew.improve(before, [reflection], tag=tag)
 
     learned = await crew.play_then(places, before, learn)
     rewrites = [rewrite for _, (_, rewrite) in learned]
     versions = [rewrite.principles for rewrite in rewrites if rewrite.principles.version != before.version]
     if versions:
-        rewrites.append(await crew.optimizer.merge(before, versions, tag=f"{key}/merge", seed=crew.seed))
+        rewrites.append(await crew.merge(before, versions, tag=f"{key}/merge"))
     return _lesson(
         [episode for episode, _ in learned], [reflection for _, (reflection, _) in learned], rewrites, before
     )
@@ -139,7 +156,7 @@ async def sequential_lesson(crew: Crew, tasks: Sequence[Task], before: Principle
         (episode,) = await crew.play([place], current)
         reflection = await crew.reflect(episode, current)
         tag = f"{key}/optimize-{len(episodes):03d}"
-        rewrite = await crew.optimizer.improve(current, [reflection], tag=tag, seed=crew.seed)
+        rewrite = await crew.improve(current, [reflection], tag=tag)
         current = rewrite.principles
         episodes.append(episode)
         reflections.append(reflection)

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 from pract.envs.base import Environment, EnvironmentFactory, Quick
 
 T = TypeVar("T")
+Work = queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
+"""What a thread has to do, in order; None ends it."""
 
 
 class EnvironmentHung(RuntimeError):
@@ -30,7 +32,8 @@ class Seat:
         self._environment: Environment | None = None
         self._quick: Environment | None = None
         """The same, if it promises to be quick."""
-        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] | None = None
+        self._work: Work | None = None
+        self._changing = threading.Lock()
 
     async def call(self, act: Callable[[Environment], T]) -> T:
         """The outcome of act on the environment, which is made if need be.
@@ -43,7 +46,8 @@ class Seat:
             async with asyncio.timeout(
                 self._step_seconds
             ):  # wait_for may swallow a cancellation (Python 3.11)
-                return await self._on_thread(lambda: act(self._made()))
+                work = self._thread()
+                return await self._on_thread(lambda: act(self._made(work)))
         except TimeoutError as error:
             self._leave()
             raise EnvironmentHung(f"no answer within {self._step_seconds:g} s") from error
@@ -63,25 +67,37 @@ class Seat:
         await self.renew()
         self._leave()
 
-    def _made(self) -> Environment:
-        if self._environment is None:
-            self._environment = made = self._factory()
-            if isinstance(made, Quick) and made.quick:
-                self._quick = made
-                self._end_thread()  # it was worth having for the making alone
-        return self._environment
+    def _made(self, thread: Work) -> Environment:
+        """The environment, made on this thread if need be. Raises EnvironmentHung if that took too long."""
+        if self._environment is not None:
+            return self._environment
+        made = self._factory()
+        with self._changing:
+            if self._work is thread:
+                self._environment = made
+                if isinstance(made, Quick) and made.quick:
+                    self._quick = made
+                    self._end_thread()  # it was worth having for the making alone
+                return made
+        made.close()  # the seat was given another thread meanwhile, which must not meet what was made on this one
+        raise EnvironmentHung("the environment was made too late")
 
-    def _on_thread(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+    def _thread(self) -> Work:
+        """Where work for the thread is put."""
         if self._work is None:
             self._work = queue.SimpleQueue()
             threading.Thread(target=_serve, args=(self._work,), name="environment", daemon=True).start()
+        return self._work
+
+    def _on_thread(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         future: Future[T] = Future()
-        self._work.put((future, work))
+        self._thread().put((future, work))
         return asyncio.wrap_future(future)
 
     def _leave(self) -> None:
-        self._end_thread()
-        self._environment = self._quick = None
+        with self._changing:
+            self._end_thread()
+            self._environment = self._quick = None
 
     def _end_thread(self) -> None:
         """Let the thread end after what it is doing; the next work gets another."""
@@ -90,7 +106,7 @@ class Seat:
         self._work = None
 
 
-def _serve(work: "queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]") -> None:
+def _serve(work: Work) -> None:
     """Do what comes, until told to stop. A daemon thread, so that a hung environment cannot keep the process."""
     while (item := work.get()) is not None:
         future, act = item

@@ -96,6 +96,8 @@ class Status(Enum):
     """The task ended by itself, solved or not."""
     OUT_OF_STEPS = "out_of_steps"
     """The step limit was reached."""
+    OUT_OF_CONTEXT = "out_of_context"
+    """The prompt outgrew the model's context even without old observations."""
     TRUNCATED = "truncated"
     """The environment stopped it."""
     ENVIRONMENT_ERROR = "environment_error"
@@ -108,7 +110,7 @@ class Status(Enum):
     @property
     def counts(self) -> bool:
         """Whether the score says something about the agent; the others are left out of means, and counted."""
-        return self in (Status.FINISHED, Status.OUT_OF_STEPS, Status.TRUNCATED)
+        return self not in (Status.ENVIRONMENT_ERROR, Status.CHAT_ERROR, Status.BUDGET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ from typing import Any
 
 from pract.agent import Agent, AgentConfig
 from pract.budget import Estimate, Ledger, Spent, estimate
-from pract.calls import RecordedChat
+from pract.calls import recorded_roles
 from pract.envs.base import EnvironmentFactory
 from pract.events import EventLog, begin_run
+from pract.fitting import refuse_no_room
 from pract.leaks import LeakCheck
 from pract.llm.base import Chat
 from pract.optimizer import Optimizer, OptimizerConfig, PrincipleOptimizer
@@ -109,7 +110,8 @@ def wire(
     start = initial_principles(world.actions, principles, place)
     allowed = [spec.description for spec in world.actions]
     leaks = LeakCheck(world.train, ngram=config.optimizer.leak_ngram, allowed=allowed)
-    chats = [RecordedChat(chat, log, ledger) for chat in (roles.agent, roles.reflector, roles.optimizer)]
+    chats = recorded_roles((roles.agent, roles.reflector, roles.optimizer), log, ledger)
+    refuse_no_room(Agent(chats[0], agent, world.actions, start))
     reward_shown = config.reflection == "reward"
     crew = Crew(
         chat=chats[0],

@@ -69,15 +69,26 @@ def build_budget(cfg: DictConfig) -> Budget:
 
 
 def refuse_unpriced(limit: float | None, cast: Mapping[str, Chat]) -> None:
-    """Raise InputError if `budget.usd` is set and a role's price list is empty, or another model's.
+    """Raise InputError if `budget.usd` is set and no role has a price list, or one's is empty or another model's.
 
-    Such a limit would never end the run, or end it at a sum that has nothing to do with the bill.
+    Such a limit would never end the run, or end it at a sum that has nothing to do with the bill. What is replayed has
+    the prices of when it was recorded.
     """
+    if limit is None:
+        return
+    lists = {role: getattr(chat, "prices", None) for role, chat in cast.items()}
+    replayed = any(getattr(chat, "replaying", False) for chat in cast.values())
+    if not replayed and all(prices is None for prices in lists.values()):
+        raise InputError(
+            f"budget.usd={limit}: no role's model has prices, so it would never be reached; set budget.tokens or "
+            "budget.calls instead"
+        )
     for role, chat in cast.items():
-        prices = getattr(chat, "prices", None)
-        if limit is None or prices is None:
+        prices = lists[role]
+        if prices is None:
             continue
-        keys = f"{role}.prices.prompt and {role}.prices.completion"
+        place = f"{role}.inner" if hasattr(chat, "replaying") else role
+        keys = f"{place}.prices.prompt and {place}.prices.completion"
         if not prices.prompt and not prices.completion:
             raise InputError(
                 f"budget.usd={limit}: {role} has no prices, so it would never be reached; give {keys} in dollars per "
@@ -86,7 +97,7 @@ def refuse_unpriced(limit: float | None, cast: Mapping[str, Chat]) -> None:
         if prices.model not in (None, chat.model):
             raise InputError(
                 f"budget.usd={limit}: the prices of {role} are those of {prices.model}, and its model is {chat.model}; "
-                f"give {keys} and {role}.prices.model={chat.model}, or set budget.tokens"
+                f"give {keys} and {place}.prices.model={chat.model}, or set budget.tokens"
             )
 
 

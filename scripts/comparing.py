@@ -15,8 +15,9 @@ from pract.budget import Estimate, Ledger, estimate
 from pract.calls import RecordedChat
 from pract.envs.base import EnvironmentFactory
 from pract.errors import InputError
-from pract.evaluation import Outcome, error_counts, evaluate, outcome
+from pract.evaluation import Outcome, error_counts, evaluate, outcome, unrecorded
 from pract.events import EventLog, begin_run, key_of
+from pract.fitting import refuse_no_room
 from pract.principles import initial_principles
 from pract.prompts import call_text
 from pract.records import to_json
@@ -34,7 +35,7 @@ from scripts.casting import (
     read_principles,
     until_stopped,
 )
-from scripts.learning import BY_HAND, tell_estimate
+from scripts.learning import BY_HAND, tell_estimate, tell_unrecorded
 from scripts.outcomes import print_arms, results_json
 from scripts.progress import EpisodeBar
 from scripts.recording import LoggedRun
@@ -82,6 +83,8 @@ async def _compare(cfg: DictConfig) -> dict[str, Any]:
             ledger = Ledger(budget, time.monotonic, spent_before(log))
             chat = RecordedChat(roles.agent, log, ledger)
             agents = {n: Agent(chat, arm.config, world.actions, arm.principles) for n, arm in arms.items()}
+            for playing in agents.values():
+                refuse_no_room(playing)
             description = _description(cfg, world, arms, chat.model)
             run.begin(log, description)
             begin_run(log, description)
@@ -217,6 +220,7 @@ class _Comparison:
         self.world, self.agents = world, agents
         self.outcomes: dict[str, list[Outcome]] = {name: [] for name in agents}
         self.errors: dict[str, dict[str, dict[str, int]]] = {name: {} for name in agents}
+        self.unrecorded = dict.fromkeys(agents, 0)
         total = len(world.tasks) * cfg.attempts * len(agents)
         self.bar = EpisodeBar(f"{world.stamp['environment']} {cfg.split}", total, ledger)
 
@@ -236,6 +240,7 @@ class _Comparison:
             self.bar.close()
         console = Console()
         print_arms(f"{self.world.stamp['environment']} {self.cfg.split}", self.outcomes, console)
+        tell_unrecorded(sum(self.unrecorded.values()), console)
         if stopped:
             console.print(f"stopped: {stopped}; mend or raise it and start again to go on", highlight=False)
         console.print(f"run folder: {self.run.folder}", highlight=False)
@@ -272,6 +277,7 @@ class _Comparison:
                 shown = {"instruction": episode.instruction, "answer": final_answer(episode)}
                 self.run.append("outcomes", [{"arm": arm, **to_json(found), **shown}])
                 self.outcomes[arm].append(found)
+                self.unrecorded[arm] += unrecorded(episode)
                 episodes.append(episode)
         for action, patterns in error_counts(episodes, agent).items():
             counts = self.errors[arm].setdefault(action, {})
@@ -289,6 +295,7 @@ class _Comparison:
             stopped=stopped,
         )
         found["error_patterns"] = self.errors
+        found["unrecorded"] = self.unrecorded
         found["agents"] = {
             name: {
                 "settings": asdict(agent.config),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pract.llm.bundled import bundled_recording
 from scripts.stats import interval_text
@@ -21,6 +22,9 @@ COMPARE = ("limit=10", "~arms.react", "~arms.initial")
 """Ten test tasks, without principles and with those that were learned: what the recording holds."""
 LIVE = ("budget.seconds=300",)
 """Of each of the two commands, so that a slow model cannot hold up the demo; both can be started again and go on."""
+OPENAI = "api.openai.com"
+OWN_SERVER = ("llm.context_tokens=4096", "llm.max_tokens_key=max_tokens")
+"""For any other address: as much as most servers give a call, and the name that all of them know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +42,10 @@ def choose_player(environ: Mapping[str, str]) -> Player:
         name = environ.get("OPENAI_MODEL", "")
         named = [f"llm.model={name}"] * bool(name)
         keyless = ["llm.api_key_env=null"] * ("OPENAI_API_KEY" not in environ)
+        own = OWN_SERVER if urlsplit(address).hostname != OPENAI else ()
         return Player(
             label=f"{name or 'the default model'} at {address}",
-            overrides=("llm=openai", *named, *keyless, *LIVE),
+            overrides=("llm=openai", *named, *keyless, *own, *LIVE),
         )
     if file:
         return Player(

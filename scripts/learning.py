@@ -16,7 +16,7 @@ from rich.console import Console
 from pract.agent import Agent
 from pract.budget import Estimate, Ledger
 from pract.errors import InputError
-from pract.evaluation import Outcome, outcome
+from pract.evaluation import Outcome, outcome, unrecorded
 from pract.principles import principles_record
 from pract.records import to_json
 from pract.rounds import Decision, Round
@@ -150,6 +150,16 @@ def tell_estimate(estimate: Estimate, roles: Roles, ledger: Ledger) -> None:
             print(f"budget.{name}={limit} will probably end it early; raise it and start again to go on")
 
 
+def tell_unrecorded(count: int, console: Console) -> None:
+    """Say, if there were any, that requests had no answer on record."""
+    if count:
+        console.print(
+            f"warning: the environment's record had no answer to {count} requests, so these scores say little; record "
+            "what is missing (env.live=true)",
+            highlight=False,
+        )
+
+
 class Recorder:
     """Writes tables, principles and metrics as episodes and rounds end, and moves the bar."""
 
@@ -163,6 +173,7 @@ class Recorder:
         self.validated: dict[str, list[Outcome]] = {}
         """Validation outcomes by version of the principles."""
         self.last: Round | None = None
+        self.unrecorded = 0
         self._keep_version(learning.start, 0, Decision.START.value)
         if not (run.folder / "principles.json").exists():
             self._write_principles(learning.start)
@@ -176,6 +187,7 @@ class Recorder:
     def episode(self, episode: Episode) -> None:
         """Take an episode."""
         self.run.append("episodes", [to_json(episode)])
+        self.unrecorded += unrecorded(episode)
         self.bar.show(episode)
 
     def round(self, round_: Round) -> None:
@@ -235,6 +247,7 @@ class Recorder:
             stopped=stopped,
         )
         found["chosen_on"] = "validation: it flatters the best; evaluate_pract tells what it is worth"
+        found["unrecorded"] = self.unrecorded
         found["rounds"] = self.run.count_rows("metrics")
         found["best_version"] = None if self.last is None else self.last.best.version
         return found
@@ -251,6 +264,7 @@ class Recorder:
         for action, text in self.last.best.texts.items() if self.last is not None else ():
             if text:
                 console.print(f"[bold]{action}[/]: {text}", highlight=False)
+        tell_unrecorded(self.unrecorded, console)
         if self.stopped:
             console.print(f"the run was stopped: {self.stopped}; mend or raise it and start again to go on")
         console.print(f"run folder: {self.run.folder}", highlight=False)

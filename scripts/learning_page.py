@@ -1,5 +1,6 @@
 """The page of an RPO run: principles now, scores, score against cost, who spent what, episodes. All escaped."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -20,7 +21,8 @@ from scripts.training_page import configuration, duration, versions
 EPISODES = 40
 """Episodes on the page, those of the latest rounds; the rounds below have all."""
 COSTS = {"tokens": "tokens so far", "calls": "calls so far", "seconds": "seconds so far", "usd": "US$ so far"}
-ROLES = {"reflect": "reflector", "optimize": "optimizer"}
+_OPTIMIZER = re.compile(r"[^/]+/(optimize(-\d+)?|merge|reflect-\d+)(/|$)")
+"""How the keys of its calls begin, GEPA's reflections among them; a reflector's end in `/reflect`."""
 
 
 def learning_page(folder: Path) -> str:
@@ -106,17 +108,25 @@ def _episodes(episodes: Sequence[Row], shown: Mapping[str, str] | None = None) -
     return section("episodes", "Episodes", hint + picker("play", "episode", choices))
 
 
+def role_of(key: str) -> str:
+    """Whose call has this key."""
+    if _OPTIMIZER.match(key):
+        return "optimizer"
+    return "reflector" if key.endswith("/reflect") else "agent"
+
+
 def _roles(folder: Path) -> str:
     """Calls, tokens, seconds and money by role, of all sessions."""
     path = folder / "events.jsonl"
     spent: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for event in rows(path, torn=not finished(folder)) if path.is_file() else ():
-        reply = event["data"].get("reply") if event["kind"] == "chat" else None
-        if reply:
-            role = spent[next((ROLES[part] for part in event["key"].split("/") if part in ROLES), "agent")]
-            role["calls"] += 1
-            for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "usd"):
-                role[name] += reply[name]
+        if event["kind"] != "chat":
+            continue
+        role = spent[role_of(event["key"])]
+        role["calls"] += 1
+        reply = event["data"].get("reply", event["data"].get("cost")) or {}
+        for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "usd"):
+            role[name] += reply.get(name, 0)
     if not spent:
         return "<p>No model has been called.</p>"
     cells = [

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from pract.types import Status
 from scripts import stats
 from scripts.curves import Curve, Panel, Point, bounded
 from scripts.folders import Row
@@ -14,6 +15,8 @@ from scripts.progress import thousands
 from scripts.provenance import Origin, origins, text_of
 from scripts.round_rendering import actions_of, badge, diff, round_body, source
 from scripts.story import Story
+
+COUNTED = frozenset(status.value for status in Status if status.counts)
 
 
 def history_page(story: Story) -> str:
@@ -82,7 +85,7 @@ def mean_of(story: Story, names: Sequence[str]) -> stats.Estimate | None:
     values: dict[str, list[float]] = {}
     for name in names:
         row = story.episodes.get(name)
-        if row is not None and row["status"] in ("finished", "out_of_steps", "truncated"):
+        if row is not None and row["status"] in COUNTED:
             values.setdefault(row["task_id"], []).append(float(row[story.measure]))
     means = [sum(found) / len(found) for found in values.values()]
     return stats.share_or_mean(means) if means else None
@@ -187,7 +190,7 @@ def _sentences(story: Story, action: str) -> str:
 def _origin(story: Story, origin: Origin) -> str:
     record = story.versions[origin.version]
     place = f'<a href="#round-{record["round"]}">round {record["round"]}</a> ({escape(record["fate"])})'
-    by_hand = not record["evidence"]
+    by_hand = record["parent"] is None
     lines = [
         f"<p>{'There from the start' if by_hand else 'First written in'} {'' if by_hand else place} by "
         f"{escape(origin.author)}, version <code>{origin.version}</code>.</p>"

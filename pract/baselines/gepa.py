@@ -11,13 +11,13 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
+from pract.baselines.gepa_rounds import Pool, Validated, validated
 from pract.budget import BudgetExhausted
-from pract.episode import fatal
 from pract.errors import InputError
-from pract.events import ROUND, begin_run, key_of
+from pract.events import begin_run, key_of
 from pract.llm.base import ChatError
-from pract.rounds import Decision, Round, round_record
-from pract.types import Episode, Message, Principles, Status, Task
+from pract.rounds import Round, log_outage, stop_reason
+from pract.types import Episode, Message, Principles, Task
 from pract.wiring import Learning
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 async def optimize_with_gepa(
     learning: Learning, *, metric_calls: int, minibatch: int = 3
 ) -> AsyncIterator[Round]:
-    """One round that holds GEPA's best candidate; `versions` are all candidates of its pool.
+    """A round for the start and for each candidate that GEPA validates, then one for what it tried in vain after them.
 
     metric_calls: episodes GEPA may ask for. minibatch: training tasks it reflects on at a time. Raises InputError if
     the package is not installed.
@@ -40,9 +40,10 @@ async def optimize_with_gepa(
             "the GEPA baseline needs the package gepa: pip install 'latro-pract[gepa]'"
         ) from error
     begin_run(learning.crew.log, {**learning.description, "method": "gepa"})
-    adapter = PrincipleAdapter(learning, asyncio.get_running_loop())
-    try:
-        result = await asyncio.to_thread(
+    loop, pool = asyncio.get_running_loop(), Pool(learning)
+    adapter = PrincipleAdapter(learning, loop)
+    running = asyncio.ensure_future(
+        asyncio.to_thread(
             gepa.optimize,
             seed_candidate=dict(learning.start.texts),
             trainset=list(learning.train),
@@ -52,14 +53,26 @@ async def optimize_with_gepa(
             reflection_minibatch_size=min(minibatch, len(learning.train)),
             max_metric_calls=metric_calls,
             stop_callbacks=adapter.must_stop,
+            callbacks=[adapter],
             logger=_Logger(),
             seed=learning.config.seed,
-            raise_on_exception=False,
+            raise_on_exception=True,
         )
+    )
+    running.add_done_callback(adapter.ended)
+    try:
+        while (found := await adapter.validated.get()) is not None:
+            yield pool.round(found)
+        if adapter.failed is None:
+            await running
+        else:  # what GEPA took for a failed proposal ends the run all the same
+            raise adapter.failed
+        last = pool.end(adapter.untold(), adapter.stop)
+        if last is not None:
+            yield last
     finally:
         adapter.closed = True
         await learning.crew.seats.close()
-    yield _round(learning, adapter, result)
 
 
 class PrincipleAdapter:
@@ -71,28 +84,35 @@ class PrincipleAdapter:
         self.learning, self.loop = learning, loop
         self.stop = ""
         """Why GEPA must end, once something forbids to go on."""
+        self.failed: BaseException | None = None
+        """The first error that is neither the model's nor the environment's."""
         self.closed = False
+        self.validated: asyncio.Queue[Validated | None] = asyncio.Queue()
+        """The pool as it grows; None at the end."""
         self.episodes: list[Episode] = []
-        self.evaluations = self.reflections = 0
+        self.evaluations = self.reflections = self.told = 0
 
     def evaluate(self, batch: list[Task], candidate: dict[str, str], capture_traces: bool = False) -> Any:
         """The candidate's episodes on a batch of tasks; an episode that could not be played scores 0."""
         from gepa.core.adapter import EvaluationBatch
 
-        crew = self.learning.crew
         key = f"gepa/evaluate-{self.evaluations:04d}"
         self.evaluations += 1
-        places = [(f"{key}/{key_of(f'{n:03d}', task.id)}", task, crew.seed) for n, task in enumerate(batch)]
-        episodes = self._on_loop(lambda: crew.play(places, Principles(texts=candidate, author="gepa")))
+        episodes = self._on_loop(lambda: self._play(key, batch, Principles(texts=candidate, author="gepa")))
         self.episodes.extend(episodes)
-        for episode in episodes:
-            if episode.status is Status.BUDGET or fatal(episode):
-                self.stop = self.stop or f"{episode.status.value}: {episode.failure}"
         scores = [
             float(getattr(e, self.learning.config.measure)) if e.status.counts else 0.0 for e in episodes
         ]
         traces = list(episodes) if capture_traces else None
         return EvaluationBatch(outputs=[e.id for e in episodes], scores=scores, trajectories=traces)
+
+    async def _play(self, key: str, batch: Sequence[Task], principles: Principles) -> tuple[Episode, ...]:
+        crew = self.learning.crew
+        places = [(f"{key}/{key_of(f'{n:03d}', task.id)}", task, crew.seed) for n, task in enumerate(batch)]
+        episodes = await crew.play(places, principles)
+        self.stop = self.stop or stop_reason(episodes)
+        log_outage(crew.log, key, episodes)
+        return episodes
 
     def make_reflective_dataset(
         self, candidate: dict[str, str], eval_batch: Any, components_to_update: list[str]
@@ -146,8 +166,34 @@ class PrincipleAdapter:
         """Whether GEPA has to end now."""
         return bool(self.stop) or self.closed
 
+    def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:
+        """GEPA's word that a candidate is validated, the start first."""
+        found = validated(event, self.untold(), self.learning.ledger.spent)
+        self.loop.call_soon_threadsafe(self.validated.put_nowait, found)
+
+    def untold(self) -> list[Episode]:
+        """The episodes since this was asked last."""
+        told, self.told = self.told, len(self.episodes)
+        return self.episodes[told : self.told]
+
+    def ended(self, running: "asyncio.Future[Any]") -> None:
+        """GEPA's thread has come to its end."""
+        if not running.cancelled():
+            running.exception()  # looked at, or asyncio would complain of it where the run was interrupted
+        self.validated.put_nowait(None)
+
     def _on_loop(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return asyncio.run_coroutine_threadsafe(work(), self.loop).result()
+        """The outcome of work on the loop. GEPA catches much of what is raised here, so it is kept."""
+        if self.closed:
+            raise RuntimeError("the run has ended")
+        try:
+            return asyncio.run_coroutine_threadsafe(work(), self.loop).result()
+        except (ChatError, BudgetExhausted):
+            raise
+        except BaseException as error:
+            self.failed = self.failed or error
+            self.stop = self.stop or f"{type(error).__name__}: {error}"
+            raise
 
 
 class _Logger:
@@ -155,30 +201,3 @@ class _Logger:
 
     def log(self, message: str) -> None:
         logger.debug(message)
-
-
-def _round(learning: Learning, adapter: PrincipleAdapter, result: Any) -> Round:
-    """GEPA's result as a round."""
-    versions: list[Principles] = []
-    for texts, parents in zip(result.candidates, result.parents, strict=True):
-        parent = next((versions[number].version for number in parents or () if number is not None), None)
-        versions.append(
-            Principles(texts=texts, parent=parent, author="gepa" if parent else learning.start.author)
-        )
-    best = versions[result.best_idx]
-    changed = best.version != learning.start.version
-    mean = result.val_aggregate_scores[result.best_idx]
-    found = Round(
-        index=1,
-        before=learning.start,
-        candidate=best,
-        after=best,
-        decision=Decision.ACCEPTED if changed else Decision.UNCHANGED,
-        reason=adapter.stop or f"gepa: validation mean {mean:.3f}, {len(versions)} candidates",
-        best=best,
-        episodes=tuple(adapter.episodes),
-        versions=tuple(versions[1:]),
-        spent=learning.ledger.spent,
-    )
-    learning.crew.log.record(ROUND, "gepa", round_record(found), at=found.spent.seconds)
-    return found

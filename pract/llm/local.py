@@ -21,6 +21,8 @@ from pract.types import ActionSpec, Message, Reply
 class LocalChat:
     """A causal language model with a chat template. Satisfies `Chat` and `HasCheck`."""
 
+    concurrency = 1
+
     def __init__(
         self, path: str, *, dtype: str = "auto", device: str = "cpu", context_tokens: int = 4096
     ) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from pract.errors import InputError
 from pract.llm import probe, ranking, wire
@@ -60,7 +61,7 @@ class OpenAIChat:
 
     def __post_init__(self) -> None:
         self.base_url = self.base_url.rstrip("/")
-        if not _ADDRESS.fullmatch(self.base_url):  # not shown: it may have a password in it
+        if not _is_address(self.base_url):  # not shown: it may have a password in it
             raise InputError(
                 "llm.base_url is no address like http://127.0.0.1:8080/v1 (without user, key or query in it); a key is "
                 "given by the environment variable that llm.api_key_env names"
@@ -112,13 +113,17 @@ class OpenAIChat:
                 data = await session.post("/chat/completions", body, read, tag=tag, tools_offered=bool(tools))
                 seconds = time.perf_counter() - started
                 reply = wire.read_reply(
-                    data, prompt=messages, prices=self.prices, model=self.model, seconds=seconds
+                    data,
+                    prompt=messages,
+                    tools=tools or (),
+                    prices=self.prices,
+                    model=self.model,
+                    seconds=seconds,
                 )
             except ChatError as error:
                 error.cost = wire.cost_of(answers, self.prices) if answers else None
                 raise
-        text = session.scrub(wire.cut_at_stop(reply.text, stop))
-        reply = reply if text == reply.text else dataclasses.replace(reply, text=text)
+        reply = session.scrubbed(reply, wire.cut_at_stop(reply.text, stop))
         return _with_cost(reply, wire.cost_of(answers[:-1], self.prices)) if answers[1:] else reply
 
     def _body(
@@ -162,7 +167,7 @@ class OpenAIChat:
         session = self._open_session()
         await probe.check_model(session, self.model, self.context_tokens)
         if tools:
-            await probe.check_tools(session, self.model)
+            await probe.check_tools(session, self.model, self.max_tokens_key)
         if choices:
             await probe.check_choices(session, self.rank_by, self.model)
 
@@ -185,6 +190,14 @@ class OpenAIChat:
             )
             self._session = Session(self.base_url, self.api_key_env, limits)
         return self._session
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(_ADDRESS.fullmatch(url) and parts.hostname) and parts.port != 0
+    except ValueError:  # an impossible port, or half of an IPv6 address
+        return False
 
 
 def _with_cost(reply: Reply, spoilt: Reply) -> Reply:

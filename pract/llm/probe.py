@@ -8,6 +8,8 @@ from pract.llm.base import ChatError, ChatErrorKind
 from pract.llm.session import Session
 from pract.types import ActionSpec, Message
 
+PING_TOKENS = 16
+"""Written in answer to the question whether tools are taken; a model that likes to talk would go on for minutes."""
 _HELLO = (Message(role="user", content="Call the tool `ping`."),)
 
 
@@ -55,10 +57,15 @@ def _trouble(session: Session, error: ChatError) -> str:
     return f"llm.base_url={session.base_url} is not an OpenAI-compatible server: {error.message}"
 
 
-async def check_tools(session: Session, model: str) -> None:
-    """Return if the model takes native tools; costs one call of a few tokens."""
+async def check_tools(session: Session, model: str, max_tokens_key: str = "max_tokens") -> None:
+    """Return if the model takes native tools; costs one call, made once, of no more than PING_TOKENS written."""
     ping = ActionSpec(name="ping", description="Answers with pong.")
-    body = {"model": model, "messages": wire.messages_json(_HELLO), "tools": wire.tools_json([ping])}
+    body: wire.Json = {
+        "model": model,
+        "messages": wire.messages_json(_HELLO),
+        "tools": wire.tools_json([ping]),
+    }
+    body[max_tokens_key] = PING_TOKENS
     try:
         await session.post(
             "/chat/completions",
@@ -66,8 +73,11 @@ async def check_tools(session: Session, model: str) -> None:
             lambda data: data,
             tag="check",
             tools_offered=True,
+            once=True,
         )
     except ChatError as error:
+        if error.kind in (ChatErrorKind.AUTH, ChatErrorKind.CONNECTION, ChatErrorKind.TIMEOUT):
+            raise InputError(_trouble(session, error)) from None
         raise InputError(
             f"llm.model={model} at {session.base_url} takes no native tools ({error.message}); "
             "use text calls or another model"

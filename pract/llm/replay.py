@@ -56,6 +56,11 @@ class ReplayChat:
         header = self._read()
         self.model: str = header["model"]
         self.context_tokens: int = header["context_tokens"]
+        self.replaying = not self._recording
+        """Whether replies come from the file alone, and with them what they cost when they were recorded."""
+        self.prices: Any = getattr(inner, "prices", None) if self._recording else None
+        """The price list of the chat that is recorded, if it has one."""
+        self.concurrency: int | None = getattr(inner, "concurrency", None) if self._recording else None
 
     async def reply(
         self,

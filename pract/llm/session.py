@@ -7,7 +7,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from pract.errors import InputError
@@ -16,8 +16,12 @@ from pract.llm.base import ChatError, ChatErrorKind
 from pract.llm.hosted import SdkSender, proxy_for
 from pract.llm.plain import Answer, GarbledReply, PlainSender, ReplyTooLong
 from pract.llm.retry import Patience, retry_after
+from pract.types import Reply, ToolCall
 
 T = TypeVar("T")
+
+MAX_REASON = 40
+"""Characters of what a server says of why a reply ended."""
 
 _log = logging.getLogger(__name__)
 _KEY_LIKE = re.compile(r"\b(sk|key|hf|gsk)[-_][A-Za-z0-9*_-]{8,}|Bearer\s+\S+")
@@ -81,6 +85,17 @@ class Session:
         """The text without the key, whoever repeated it."""
         return text.replace(self._key, "***") if self._key and self._key in text else text
 
+    def scrubbed(self, reply: Reply, text: str) -> Reply:
+        """The reply with this text, a short finish reason, and without the key wherever the server may have put it."""
+        calls = tuple(
+            ToolCall(id=self.scrub(call.id), name=self.scrub(call.name), arguments=self.scrub(call.arguments))
+            for call in reply.tool_calls
+        )
+        text, reason = self.scrub(text), self.scrub(reply.finish_reason)[:MAX_REASON]
+        if (text, calls, reason) == (reply.text, reply.tool_calls, reply.finish_reason):
+            return reply
+        return replace(reply, text=text, tool_calls=calls, finish_reason=reason)
+
     async def post(
         self,
         path: str,
@@ -89,10 +104,12 @@ class Session:
         *,
         tag: str,
         tools_offered: bool = False,
+        once: bool = False,
     ) -> T:
         """What `read` makes of the answer. Raises ChatError once no attempt is left.
 
-        path: below the base address, or a whole address. read may raise ChatError: a spoilt attempt.
+        path: below the base address, or a whole address. read may raise ChatError: a spoilt attempt. once: without a
+        second attempt.
         """
         patience, started = self._limits.patience, time.perf_counter()
         jitter: random.Random | None = None
@@ -103,7 +120,8 @@ class Session:
                 return await self._attempt("POST", path, body, read, tools_offered=tools_offered)
             except _Failed as failed:
                 jitter = jitter or random.Random(f"{patience.seed}/{tag}")
-                pause = None if failed.final else patience.pause(failed.kind, attempt, failed.asked, jitter)
+                final = failed.final or once
+                pause = None if final else patience.pause(failed.kind, attempt, failed.asked, jitter)
                 message = self.scrub(_KEY_LIKE.sub("***", failed.message))
                 if pause is None:
                     seconds = time.perf_counter() - started

@@ -84,7 +84,25 @@ def decode_json(body: bytes) -> Json:
     return data
 
 
-def read_reply(data: Json, *, prompt: Sequence[Message], prices: Prices, model: str, seconds: float) -> Reply:
+def prompt_tokens_of(prompt: Sequence[Message], tools: Sequence[ActionSpec]) -> int:
+    """An estimate on the high side, for servers that tell no usage: turns, the calls in them, and the tools offered."""
+    turns = sum(4 + estimate_tokens(turn.content) + _call_tokens(turn.tool_calls) for turn in prompt)
+    return turns + (estimate_tokens(json.dumps(tools_json(tools))) if tools else 0)
+
+
+def _call_tokens(calls: Sequence[ToolCall]) -> int:
+    return sum(estimate_tokens(call.name) + estimate_tokens(call.arguments) + 8 for call in calls)
+
+
+def read_reply(
+    data: Json,
+    *,
+    prompt: Sequence[Message],
+    tools: Sequence[ActionSpec] = (),
+    prices: Prices,
+    model: str,
+    seconds: float,
+) -> Reply:
     """The Reply in a chat-completions answer.
 
     Where the server tells no usage, tokens are estimated on the high side, so that a budget holds. Reasoning is no
@@ -98,11 +116,9 @@ def read_reply(data: Json, *, prompt: Sequence[Message], prices: Prices, model: 
     written, calls = mend(_text(message.get("content"))), _tool_calls(message.get("tool_calls"))
     prompt_tokens, completion_tokens, cached_tokens = _usage(data.get("usage"))
     if not prompt_tokens:
-        prompt_tokens = sum(4 + estimate_tokens(turn.content) for turn in prompt)
+        prompt_tokens = prompt_tokens_of(prompt, tools)
     if not completion_tokens:
-        completion_tokens = estimate_tokens(written) + sum(
-            estimate_tokens(call.arguments) + 8 for call in calls
-        )
+        completion_tokens = estimate_tokens(written) + _call_tokens(calls)
     finish = choice.get("finish_reason")
     return Reply(
         text=without_thinking(written),
@@ -113,7 +129,7 @@ def read_reply(data: Json, *, prompt: Sequence[Message], prices: Prices, model: 
         usd=prices.usd(prompt_tokens, cached_tokens, completion_tokens),
         seconds=seconds,
         model=model,
-        finish_reason=finish if isinstance(finish, str) else "stop",
+        finish_reason=mend(finish) if isinstance(finish, str) else "stop",
     )
 
 
@@ -162,7 +178,7 @@ def _tool_calls(found: Any) -> tuple[ToolCall, ...]:
         name = entry.get("id")
         calls.append(
             ToolCall(
-                id=name if isinstance(name, str) and name else f"call_{index}",
+                id=mend(name) if isinstance(name, str) and name else f"call_{index}",
                 name=mend(function["name"]),
                 arguments=mend(arguments),
             )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pract.agent import AgentConfig
 from pract.budget import Budget, Ledger
+from pract.envs.base import EnvironmentFactory
 from pract.events import EventLog
 from pract.optimizer import PrincipleOptimizer
 from pract.rounds import Round
@@ -32,13 +33,14 @@ def learning(
     delay: float = 0.0,
     optimizer: OptimizerFactory = PrincipleOptimizer,
     retry_failed: bool = False,
+    factory: EnvironmentFactory = Doors,
     **config: object,
 ) -> tuple[Learning, ScriptedChat]:
     clock = Clock()
     log = EventLog(path, retry_failed=retry_failed)
     chat = ScriptedChat(script, clock=clock, delay=delay)  # type: ignore[arg-type]
     ready = wire(
-        Doors,
+        factory,
         Roles(agent=chat, reflector=chat, optimizer=chat),
         AgentConfig(style="act"),
         RpoConfig(**{"rounds": 2, "batch_size": 3, **config}),  # type: ignore[arg-type]

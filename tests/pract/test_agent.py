@@ -1,6 +1,7 @@
 """The agent's turns with a scripted chat; no model."""
 
 import asyncio
+import json
 import re
 
 import pytest
@@ -9,6 +10,7 @@ from pract import prompts
 from pract.agent import Agent, AgentConfig, shown
 from pract.errors import InputError
 from pract.llm.base import ChatError, ChatErrorKind
+from pract.llm.wire import tools_json
 from pract.parsing import Call
 from pract.types import Action, Observation, Principles, Reply, Step, Task, ToolCall
 from tests.pract.fakes import LOOK, OPEN, TAKE, ScriptedChat
@@ -94,6 +96,18 @@ def test_native_mode_shows_calls_as_calls_and_observations_as_tool_turns() -> No
     assert messages[3].tool_call_id == "call_0"
     assert chat.options[0]["tools"] == [*ACTIONS, agent.inner["Think"]]
     assert chat.options[0]["stop"] == ()
+
+
+def test_native_tools_take_room_in_the_context() -> None:
+    chat = ScriptedChat(lambda *_: "look[]")
+    agent = Agent(chat, AgentConfig(style="act", calls="native", max_tokens=50), ACTIONS)
+    words = len(agent.prompt(TASK, "", [])[0].content.split()) + len(json.dumps(tools_json(ACTIONS)).split())
+    assert agent.prefix_tokens == words + 16
+    chat.context_tokens = words + 16 + 50
+    with pytest.raises(ChatError, match="does not fit"):
+        turn(agent, [])
+    chat.context_tokens += 40
+    assert turn(agent, []).dropped == 0  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

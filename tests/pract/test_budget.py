@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from pract.budget import Budget, BudgetExhausted, Ledger, estimate
+from pract.calls import recorded_roles
 from pract.errors import InputError
+from pract.events import EventLog
 from pract.types import Reply
 from tests.pract.calling import ASK, close_logs, recorded, say  # noqa: F401 - a fixture
-from tests.pract.fakes import Clock
+from tests.pract.fakes import Clock, ScriptedChat
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,24 @@ def test_calls_in_flight_count_against_the_limit() -> None:
     ledger.settle(None)
     ledger.settle(Reply(text="", prompt_tokens=5, completion_tokens=2))
     assert (ledger.spent.calls, ledger.spent.tokens, ledger.in_flight) == (2, 7, 0)
+
+
+def test_a_call_that_waits_for_the_model_is_not_made_once_the_limit_is_reached() -> None:
+    """Three chats on record, as the roles have them, around one model that answers two calls at once."""
+    model = ScriptedChat(lambda *_: "well then", delay=0.001)
+    model.concurrency = 2  # type: ignore[attr-defined]
+    ledger = Ledger(Budget(tokens=20), Clock())
+    chats = recorded_roles((model, model, model), EventLog(), ledger)
+
+    async def many() -> list[object]:
+        calls = [chats[n % 3].reply(ASK, max_tokens=9, temperature=0.0, tag=str(n)) for n in range(12)]
+        return list(await asyncio.gather(*calls, return_exceptions=True))
+
+    outcomes = asyncio.run(many())
+    made = sum(isinstance(o, Reply) for o in outcomes)
+    assert made in (4, 5)  # the fifth, if the third comes back before the fourth
+    assert sum(isinstance(o, BudgetExhausted) for o in outcomes) == 12 - made
+    assert (ledger.spent.tokens, ledger.in_flight, len(model.asked)) == (5 * made, 0, made)
 
 
 def test_tokens_are_overrun_by_no_more_than_the_calls_in_flight() -> None:

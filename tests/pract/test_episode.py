@@ -128,13 +128,24 @@ def test_repeats_are_marked_but_not_told_if_that_is_switched_off() -> None:
     assert episode.steps[1].observation == "That cannot be done."
 
 
-@pytest.mark.parametrize("kind", list(ChatErrorKind))
+@pytest.mark.parametrize("kind", [kind for kind in ChatErrorKind if kind is not ChatErrorKind.CONTEXT_LENGTH])
 def test_a_chat_error_is_a_status_with_its_kind(kind: ChatErrorKind) -> None:
     def broken(messages: object, tag: str) -> str:
         raise ChatError(kind, "out of order")
 
     (episode,) = play(broken)
     assert (episode.status, episode.failure) == (Status.CHAT_ERROR, f"{kind.value}: out of order")
+
+
+def test_a_prompt_that_outgrows_the_context_is_the_agents_own_outcome() -> None:
+    def too_long(messages: object, tag: str) -> str:
+        if tag.endswith("step-01"):
+            raise ChatError(ChatErrorKind.CONTEXT_LENGTH, "4097 tokens")
+        return "take[red]"
+
+    (episode,) = play(too_long)
+    assert (episode.status.value, episode.failure) == ("out_of_context", "context_length: 4097 tokens")
+    assert (episode.status.counts, episode.score, episode.progress, len(episode.steps)) == (True, 0.0, 0.5, 1)
 
 
 def test_a_spent_budget_is_a_status() -> None:
@@ -187,6 +198,31 @@ def test_a_broken_environment_is_a_status_and_the_next_episode_gets_a_new_one(
     assert first.failure.startswith(failure)
     assert second.status is Status.FINISHED
     assert len(made) == 2
+
+
+def test_an_environment_that_was_made_too_late_is_closed_and_never_played() -> None:
+    made: list[Prompt] = []
+    late = threading.Event()
+
+    class Slow(Prompt):
+        quick = False
+
+    def factory() -> Prompt:
+        first = not made
+        made.append(Slow())
+        if first:
+            late.wait(5)
+        return made[0] if first else made[-1]
+
+    def then(messages: list[object], tag: str) -> str:
+        late.set()
+        time.sleep(0.05)  # the first one is ready now, and the second episode under way
+        return solve(messages, tag)
+
+    first, second = play(then, factory=factory, count=2, step_seconds=0.2)
+    assert (first.status, second.status) == (Status.ENVIRONMENT_ERROR, Status.FINISHED)
+    assert [len(one.played_on) for one in made] == [0, 1]
+    assert [one.closed for one in made] == [True, True]
 
 
 def test_bad_input_found_by_an_environment_ends_the_run() -> None:

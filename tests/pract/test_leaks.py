@@ -25,3 +25,30 @@ def test_what_actions_say_or_many_tasks_share_is_no_leak() -> None:
     ]
     leaks = LeakCheck(tasks, ngram=3, allowed=["Use version 2.0 of it"])
     assert leaks.find("Answer the question below by web search.") is None
+
+
+def test_a_value_that_a_third_of_the_tasks_share_may_be_said_and_one_of_fewer_not() -> None:
+    def check(sharing: int) -> object:
+        data = [{"answer": "slip resistant"} if n < sharing else {} for n in range(30)]
+        tasks = [Task(id=f"t{n}", instruction="Find it.", data=row) for n, row in enumerate(data)]
+        return LeakCheck(tasks).find("Take the slip resistant ones.")
+
+    assert check(10) is None
+    assert check(9) is not None
+    assert check(4) is not None
+
+
+def test_a_name_in_a_tasks_data_is_a_leak_unless_an_instruction_or_action_has_it() -> None:
+    tasks = [
+        Task(id="t1", instruction="Where was she born?", data={"answer": "Aarhus"}),
+        Task(id="t2", instruction="Who wrote to Bruno?", data={"answer": "Bruno", "kind": "Search"}),
+        Task(id="t3", instruction="Which river?", data={"answer": "high"}),
+    ]
+    leaks = LeakCheck(tasks, allowed=["Search for a page."])
+    found = leaks.find("When in doubt, answer Aarhus.")
+    assert found is not None
+    assert (found.task_id, found.words, found.kind) == ("t1", "Aarhus", "data")
+    assert leaks.find("Mostly (Aarhus) is right.") is not None
+    assert leaks.find("When in doubt, answer Aarhus.", known="Say Aarhus.") is None
+    for general in ("Ask Bruno first.", "Then Search again.", "Aim high.", "Look at aarhus and harbours."):
+        assert leaks.find(general) is None

@@ -12,9 +12,9 @@ from pract.events import canonical, read_events
 from pract.llm.base import ChatError, ChatErrorKind
 from pract.records import to_json
 from pract.rounds import Decision, Round, round_record
-from pract.types import Message
+from pract.types import Action, Message, StepResult
 from pract.wiring import Learning
-from tests.pract.fakes import doors_script
+from tests.pract.fakes import COLOURS, SPLITS, Doors, doors_script
 from tests.pract.looping import VARIANTS, learning, run
 
 
@@ -220,6 +220,85 @@ def test_a_model_that_cannot_be_used_stops_the_run_and_a_mended_one_continues_it
     assert (found[-1].decision, found[-1].reason, len(found)) == (Decision.STOPPED, reason, rounds)
     mended, _ = learning(tmp_path / "log", retry_failed=True)
     assert run(mended)[-1].best.texts["open"].startswith("Take the key first")
+
+
+class Broken(Doors):
+    """Doors of these colours, or all of them, cannot be tried."""
+
+    def __init__(self, *colours: str) -> None:
+        super().__init__()
+        self.colours = colours or COLOURS
+
+    def step(self, action: Action) -> StepResult:
+        assert self._task is not None
+        if self._task.data["colour"] in self.colours:
+            raise OSError("the database is gone")
+        return super().step(action)
+
+
+def test_a_broken_environment_stops_the_run_and_a_mended_one_continues_it(tmp_path: Path) -> None:
+    ready, _ = learning(tmp_path / "log", factory=Broken)
+    (start,) = run(ready)
+    assert start.decision is Decision.STOPPED
+    assert start.reason.startswith("no episode could be played: OSError: the database is gone")
+    mended, _ = learning(tmp_path / "log")
+    assert [r.decision.value for r in run(mended)] == ["start", "accepted", "rejected"]
+
+
+def test_an_environment_that_fails_in_one_episode_alone_does_not_stop_the_run() -> None:
+    ready, _ = learning(factory=lambda: Broken("red"), batch_size=1, rounds=4, acceptance="off")
+    rounds = run(ready)
+    assert len(rounds) == 5
+    assert [e.status.value for r in rounds for e in r.episodes].count("environment_error") == 1
+
+
+def test_a_validation_that_many_tasks_are_missing_from_stops_the_run_until_they_can_be_played(
+    tmp_path: Path,
+) -> None:
+    ready, _ = learning(
+        tmp_path / "log", script=raising(ChatErrorKind.SERVER, "round-001/validation/door%2Famber")
+    )
+    last = run(ready)[-1]
+    assert (last.index, last.decision) == (1, Decision.STOPPED)
+    assert last.reason == "validation is incomplete: 1 of 3 tasks could not be played: server: no"
+    mended, _ = learning(tmp_path / "log")
+    whole, _ = learning()
+    assert [(r.decision, r.reason) for r in run(mended)] == [(r.decision, r.reason) for r in run(whole)]
+
+
+def test_a_fifth_of_the_validation_tasks_may_be_missing_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(SPLITS, "validation", COLOURS[4:9])
+    ready, _ = learning(script=raising(ChatErrorKind.SERVER, "round-001/validation/door%2Famber"), rounds=1)
+    last = run(ready)[-1]
+    assert last.decision is Decision.ACCEPTED
+    assert last.reason == "score 0.000 -> 1.000 on 4 validation tasks, 4 won, 0 lost, 1 left out"
+
+
+def test_the_best_is_kept_by_the_tasks_that_both_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was rewritten is no better: without the hard task its mean would be higher."""
+    monkeypatch.setitem(SPLITS, "validation", COLOURS[4:9])
+
+    def script(messages: list[object], tag: str) -> str:
+        if "round-001/validation" in tag and "amber" in tag:
+            raise ChatError(ChatErrorKind.SERVER, "no")
+        said = doors_script(messages, tag)  # type: ignore[arg-type]
+        if "/optimize" in tag:
+            return "Open what is asked for."
+        colour = tag.rpartition("%2F")[2].partition("/")[0]
+        return said if "validation" not in tag or "amber" in tag else solved(messages, colour)
+
+    ready, _ = learning(script=script, rounds=1, acceptance="not_worse")
+    start, first = run(ready)
+    assert first.decision is Decision.ACCEPTED
+    assert first.reason == "score 1.000 -> 1.000 on 4 validation tasks, 0 won, 0 lost, 1 left out"
+    assert first.best == start.after
+
+
+def solved(messages: list[object], colour: str) -> str:
+    held = "You hold" in messages[-1].content  # type: ignore[attr-defined]
+    return f"open[{colour}]" if held else f"take[{colour}]"
 
 
 def test_a_passing_failure_costs_one_episode_and_not_the_run() -> None:

@@ -1,5 +1,6 @@
 """The demo's third stage on its recording. No model, no network."""
 
+import asyncio
 import json
 import lzma
 import time
@@ -7,11 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hydra.utils import instantiate
 
 from pract.llm.bundled import FOLDER
+from pract.types import Message
 from scripts.comparing import compare_arms
-from scripts.demo_pract import RECORDING, choose_player, held_out, run_stage
+from scripts.demo_pract import OWN_SERVER, RECORDING, choose_player, held_out, run_stage
 from scripts.learning import learn
+from tests.pract.llm.bad_server import MODEL, running
 from tests.scripts.clerk import configuration
 
 
@@ -59,12 +63,17 @@ def test_the_recording_is_small_and_names_its_model() -> None:
         (
             {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "GGUF": "m.gguf"},
             "the default model at http://127.0.0.1:1/v1",
-            ("llm=openai", "llm.api_key_env=null", "budget.seconds=300"),
+            ("llm=openai", "llm.api_key_env=null", *OWN_SERVER, "budget.seconds=300"),
         ),
         (
             {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OPENAI_MODEL": "m", "OPENAI_API_KEY": "k"},
             "m at http://127.0.0.1:1/v1",
-            ("llm=openai", "llm.model=m", "budget.seconds=300"),
+            ("llm=openai", "llm.model=m", *OWN_SERVER, "budget.seconds=300"),
+        ),
+        (
+            {"OPENAI_BASE_URL": "https://api.openai.com/v1", "OPENAI_API_KEY": "k"},
+            "the default model at https://api.openai.com/v1",
+            ("llm=openai", "budget.seconds=300"),
         ),
         (
             {"GGUF": "m.gguf"},
@@ -80,6 +89,21 @@ def test_the_model_is_the_one_that_the_environment_names(
     assert (player.label, player.overrides) == (label, overrides)
     for script in ("optimize_pract", "evaluate_pract"):
         configuration(script, "experiment=pract/demo", *overrides)
+
+
+def test_a_server_of_ones_own_passes_the_door_and_takes_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url("ok"))
+        player = choose_player({"OPENAI_BASE_URL": server.url("ok"), "OPENAI_MODEL": MODEL})
+        chat = instantiate(configuration("optimize_pract", "experiment=pract/demo", *player.overrides).llm)
+
+        async def ask() -> None:
+            await chat.check()
+            await chat.reply([Message(role="user", content="hi")], max_tokens=9, temperature=0.0, tag="t")
+            await chat.close()
+
+        asyncio.run(ask())
+        assert server.bodies[0]["max_tokens"] == 9
 
 
 def test_the_held_out_scores_are_told_with_intervals_and_pairs() -> None:

@@ -103,6 +103,19 @@ def test_a_stopped_evaluation_is_partial_and_paired_and_goes_on(principles: Path
         compare_arms(evaluation(tmp_path / "run", *common))
 
 
+def test_requests_without_an_answer_on_record_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = '["get_movie_details[{\\"movie_id\\": \\"999\\"}]", "finish[{\\"answer\\": \\"?\\"}]"]'
+    given = ("env=movie", "agent=act", "llm=scripted", f"llm.answers={asked}", "limit=2", "concurrency=1")
+    results = compare_arms(
+        evaluation(tmp_path / "run", *given, "~arms.initial", "~arms.learned", "~arms.react")
+    )
+    assert results["unrecorded"] == {"act": 2}
+    assert results["versions"] == {"movie": "1-own"}
+    assert "the environment's record had no answer to 2 requests" in " ".join(capsys.readouterr().out.split())
+
+
 def test_more_tasks_and_attempts_can_be_asked_for_later(tmp_path: Path) -> None:
     arms = ("~arms.initial", "~arms.learned", "~arms.react")
     compare_arms(evaluation(tmp_path / "run", *SCRIPTED, *arms))

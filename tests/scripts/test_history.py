@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from latro.errors import InputError
 from scripts.history import write_history
 from scripts.learning import learn
 from scripts.provenance import lineage, origins, sentences, word_diff
+from scripts.rendering import principles_now
+from scripts.story import read_story
 from tests.scripts.clerk import configuration
 
 ATTACK = "</code><script>alert('gotcha')</script><img src=http://evil.example/x.png>"
@@ -179,3 +182,12 @@ def test_the_command_remakes_the_page_and_refuses_another_folder(run: Path, tmp_
         [*command, str(tmp_path)], cwd=root, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_a_version_without_reflections_behind_it_was_not_there_from_the_start(run: Path) -> None:
+    """GEPA keeps none."""
+    story = read_story(run)
+    bare = {name: {**row, "evidence": []} for name, row in story.versions.items()}
+    text = re.sub(r"<[^>]+>", "", principles_now(replace(story, versions=bare)))
+    assert "First written in round 1 (accepted) by optimizer/round-001/optimize" in text
+    assert "There from the start" not in text

@@ -278,6 +278,7 @@ def test_faults_of_the_server_are_named_statuses_and_the_budget_holds(
         (["budget.calls=many"], "budget.calls='many' is no number"),
         (["budget.usd=0"], "budget.usd=0 is not above 0"),
         (["llm=vllm", "llm.model=m", "budget.usd=1"], "budget.usd=1: llm has no prices, so it would never be reached"),
+        (["llm=scripted", "budget.usd=1"], "budget.usd=1: no role's model has prices, so it would never be reached"),
         (["llm=openai", "llm.model=m", "budget.usd=1"],
          "the prices of llm are those of gpt-4.1-mini, and its model is m; give llm.prices.prompt and llm.prices."),
         (["llm=openai", "llm.model=m", "budget.usd=1", "llm.prices.model=m", "llm.base_url=http://127.0.0.1:9/v1"],
@@ -294,6 +295,28 @@ def test_bad_input_is_one_line_and_leaves_no_folder(
     said = refusal(smoke(tmp_path / "run", *overrides))
     assert line in said
     assert not (tmp_path / "run/results.json").exists()
+
+
+def test_an_installed_packages_environment_is_learned_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package is stood in for by a folder on the path with its metadata."""
+    (tmp_path / "their_worlds.py").write_text(
+        "from pract.envs.todo import Todo\n\n\nclass Theirs(Todo):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.name = 'theirs'\n"
+    )
+    metadata = tmp_path / "their_worlds-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-worlds\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[pract.environments]\ntheir_world = their_worlds:Theirs\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed = ("env=installed", "env.name_or_target=their_world", "llm=scripted", "rpo.rounds=1")
+    results = learn(smoke(tmp_path / "run", *installed))
+    assert list(results["results"]) == ["theirs"]
+    said = refusal(smoke(tmp_path / "other", "env=installed", "env.name_or_target=nothing"))
+    assert "unknown environment 'nothing'; known are academia, bfcl" in said
+    assert "their_world" in said
+    assert "environment 'their_world': " in refusal(smoke(tmp_path / "other", *installed, "+env.colour=red"))
 
 
 def test_choices_where_the_environment_names_none_are_one_line(tmp_path: Path) -> None:
@@ -395,6 +418,9 @@ def test_gepa_asks_for_as_many_episodes_as_rpo_would_play(tmp_path: Path) -> Non
     results = learn(smoke(tmp_path / "run", "method=gepa", "llm=scripted", "rpo.rounds=1"))
     assert results["stopped"] == ""
     assert 0 < len(rows(tmp_path / "run/episodes.jsonl")) <= 6 + 4 + 6 + 6
+    assert {"score,start", "score,best"} <= results["results"]["todo"].keys()
+    first = rows(tmp_path / "run/metrics.jsonl")[0]
+    assert (first["rpo/decision"], first["rpo/validation_left_out"]) == ("start", 0)
 
 
 def test_metrics_go_to_wandb_offline_and_are_not_sent_twice(

@@ -47,7 +47,9 @@ class QueryWorld:
 class QueryTools(FunctionTools):
     """Problems that are answered by asking a service, as an environment.
 
-    The score is answer match. A result's info counts requests that the record could not answer: a score from a
+    The score is answer match. The made-up world that stands in for `data` is `own` in the version.
+
+    A result's info counts requests that the record could not answer: a score from a
     run in which there were some says little.
     """
 
@@ -80,7 +82,7 @@ class QueryTools(FunctionTools):
             service, content = http(()), digest(*files)
         super().__init__(
             name=name,
-            version="1",
+            version="1-own" if data is None else "1",
             licence="Apache-2.0" if data is None else "GPL-2.0-only",
             splits=carve(tasks, lambda task: wording(task.instruction)),
             actions=actions,

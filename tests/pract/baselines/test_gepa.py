@@ -7,6 +7,8 @@ import pytest
 
 from pract.baselines.gepa import optimize_with_gepa
 from pract.budget import Budget
+from pract.errors import InputError
+from pract.llm.base import ChatError, ChatErrorKind
 from pract.rounds import Decision, Round
 from pract.wiring import Learning
 from tests.pract.fakes import doors_script
@@ -21,11 +23,10 @@ def script(messages: list[object], tag: str) -> str:
     return doors_script(messages, tag)  # type: ignore[arg-type]
 
 
-def run(ready: Learning) -> Round:
-    async def collect() -> Round:
+def run(ready: Learning, metric_calls: int = 40) -> list[Round]:
+    async def collect() -> list[Round]:
         try:
-            (round_,) = [round_ async for round_ in optimize_with_gepa(ready, metric_calls=40)]
-            return round_
+            return [round_ async for round_ in optimize_with_gepa(ready, metric_calls=metric_calls)]
         finally:
             ready.crew.log.close()
 
@@ -34,23 +35,90 @@ def run(ready: Learning) -> Round:
 
 def test_gepa_learns_the_same_principle_under_the_same_harness() -> None:
     ready, chat = learning(script=script)
-    found = run(ready)
-    assert found.decision is Decision.ACCEPTED
-    assert found.reason.startswith("gepa: validation mean 1.000")
+    rounds = run(ready)
+    found = next(r for r in rounds if r.decision is Decision.ACCEPTED)
+    assert found.reason == "gepa: validation mean 1.000"
     assert "Take the key first, then go on." in found.best.texts.values()
+    assert found.comparison is not None
+    assert (found.comparison.old_mean, found.comparison.new_mean, len(found.comparison.won)) == (0.0, 1.0, 3)
+    assert rounds[-1].best == found.best
     assert ready.ledger.spent.calls == len(chat.asked)
+
+
+def test_each_candidate_of_the_pool_is_a_round_with_what_it_rests_on() -> None:
+    ready, _ = learning(script=script)
+    rounds = run(ready)
+    assert rounds[0].decision is Decision.START
+    assert [r.index for r in rounds] == list(range(len(rounds)))
+    validation = {task.id for task in ready.validation}
+    for found in rounds[:-1]:
+        assert {e.task_id for e in found.validation} == validation
+        assert {e.principles for e in found.validation} == {found.candidate.version}
+    assert all(e.task_id not in validation for r in rounds for e in r.episodes)
+    assert rounds[1].candidate.parent == ready.start.version
+    assert rounds[-1].reason == f"gepa: the best of {len(rounds) - 1} candidates, validation mean 1.000"
 
 
 def test_gepa_resumes_from_the_log_without_a_call(tmp_path: Path) -> None:
     ready, _ = learning(tmp_path / "log", script=script)
     first = run(ready)
     again, chat = learning(tmp_path / "log", script=script)
-    assert run(again).best == first.best
+    assert [(r.best, r.decision, r.reason) for r in run(again)] == [
+        (r.best, r.decision, r.reason) for r in first
+    ]
     assert chat.asked == []
 
 
-def test_gepa_stops_at_the_budget() -> None:
-    ready, chat = learning(script=script, budget=Budget(calls=25))
-    found = run(ready)
+def test_gepa_stops_at_the_budget_and_goes_on_when_it_is_raised(tmp_path: Path) -> None:
+    ready, chat = learning(tmp_path / "log", script=script, budget=Budget(calls=25))
+    last = run(ready)[-1]
     assert len(chat.asked) == 25
-    assert found.reason.startswith("budget: calls: budget.calls=25 is spent")
+    assert last.decision is Decision.STOPPED
+    assert last.reason.startswith("budget: calls: budget.calls=25 is spent")
+    more, _ = learning(tmp_path / "log", script=script)
+    whole, _ = learning(script=script)
+    assert [r.best for r in run(more)] == [r.best for r in run(whole)]
+
+
+def test_gepa_stops_at_an_outage_and_plays_anew_once_the_server_is_back(tmp_path: Path) -> None:
+    def down(messages: list[object], tag: str) -> str:
+        if tag.startswith("gepa/evaluate-0002"):
+            raise ChatError(ChatErrorKind.CONNECTION, "refused")
+        return script(messages, tag)
+
+    ready, _ = learning(tmp_path / "log", script=down)
+    last = run(ready)[-1]
+    assert (last.decision, last.reason) == (
+        Decision.STOPPED,
+        "no episode could be played: connection: refused",
+    )
+    again, _ = learning(tmp_path / "log", script=script)
+    assert "Take the key first, then go on." in run(again)[-1].best.texts.values()
+
+
+@pytest.mark.parametrize("where", ["gepa/evaluate-0000", "gepa/evaluate-0001", "gepa/reflect"])
+def test_bad_input_ends_a_run_of_gepa(where: str) -> None:
+    def unseen(messages: list[object], tag: str) -> str:
+        if tag.startswith(where):
+            raise InputError("unseen prompt (3 recorded)")
+        return script(messages, tag)
+
+    ready, chat = learning(script=unseen)
+    with pytest.raises(InputError, match="unseen prompt"):
+        run(ready)
+    assert len(chat.asked) <= 26  # GEPA asks for a failed reflection once more
+
+
+def test_an_interrupted_run_of_gepa_has_told_what_it_found() -> None:
+    ready, _ = learning(script=script, delay=0.001)
+    told: list[Round] = []
+
+    async def interrupted() -> None:
+        async for round_ in optimize_with_gepa(ready, metric_calls=10_000):
+            told.append(round_)
+            if round_.decision is Decision.ACCEPTED:
+                asyncio.current_task().cancel()  # type: ignore[union-attr]
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(interrupted())
+    assert (told[0].decision, told[-1].decision) == (Decision.START, Decision.ACCEPTED)

@@ -5,6 +5,7 @@ import random
 import socket
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,21 @@ import yaml
 
 from pract.envs.academia import Academia
 from pract.envs.base import Environment, check_environment, draw_action
+from pract.envs.gymnasium import FromGymnasium
 from pract.envs.hotpotqa import HotpotQA
 from pract.envs.loading import BUNDLED, load_environment
 from pract.envs.movie import Movie
+from pract.envs.qa import QuestionAnswering
 from pract.envs.sheet import Sheet
+from pract.envs.textgame import TextGame
 from pract.envs.todo import Todo
 from pract.envs.weather import Weather
 from pract.envs.webshop import WebShop
 from pract.errors import InputError
 from pract.records import to_json
 from pract.types import Action
+from tests.pract.envs.test_qa import Sums
+from tests.pract.envs.test_textgame import Chest
 
 
 def nested(levels: int) -> list[Any]:
@@ -34,6 +40,12 @@ def nested(levels: int) -> list[Any]:
 
 
 BUNDLED_KINDS: list[Callable[[], Environment]] = [WebShop, Todo, Sheet, HotpotQA, Academia, Movie, Weather]
+ADAPTERS: list[Callable[[], Environment]] = [
+    partial(QuestionAnswering, Sums()),
+    partial(TextGame, Chest()),
+    partial(FromGymnasium, "FrozenLake-v1", "Walk.", {"left": 0, "down": 1, "right": 2, "up": 3}),
+]
+"""Around sources, games and environments of others: here our own small ones."""
 FUZZED = 10_000
 JUNK: list[Any] = [
     None,
@@ -80,6 +92,10 @@ def test_two_objects_of_a_kind_have_the_same_content(kind: Callable[[], Environm
     assert kind().licence == "Apache-2.0"
 
 
+def kind_name(kind: Any) -> str:
+    return str(getattr(kind, "func", kind).__name__)
+
+
 def fuzzed_action(env: Environment, observation: Any, rng: random.Random) -> Action:
     """An action that is sometimes possible, often senseless."""
     if rng.random() < 0.4:
@@ -91,13 +107,17 @@ def fuzzed_action(env: Environment, observation: Any, rng: random.Random) -> Act
     return Action(name=name, arguments={field: rng.choice(JUNK) for field in chosen})
 
 
-@pytest.mark.parametrize("kind", BUNDLED_KINDS)
+@pytest.mark.parametrize("kind", [*BUNDLED_KINDS, *ADAPTERS], ids=kind_name)
 def test_ten_thousand_fuzzed_actions_do_no_harm(
     kind: Callable[[], Environment], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    if getattr(kind, "func", None) is FromGymnasium:
+        pytest.importorskip("gymnasium", reason="extra gymnasium is not installed")
     env = kind()
     tasks = [task for split in env.splits() for task in env.tasks(split)]
     rng = random.Random(7)
+
+    observation = env.reset(tasks[0])  # what is imported late is read from files
 
     def forbidden(*args: object, **kwargs: object) -> None:
         raise AssertionError(f"touched the outside: {args}")
@@ -106,12 +126,12 @@ def test_ten_thousand_fuzzed_actions_do_no_harm(
         monkeypatch.setattr(owner, name, forbidden)
     monkeypatch.setattr("builtins.open", forbidden)
     monkeypatch.chdir(tmp_path)
-    observation, playing = env.reset(tasks[0]), True
+    playing = True
     for _ in range(FUZZED):
         if not playing or rng.random() < 0.02:
             observation = env.reset(rng.choice(tasks), rng.randrange(5))
         result = env.step(fuzzed_action(env, observation, rng))
-        observation, playing = result.observation, not result.terminated
+        observation, playing = result.observation, not (result.terminated or result.truncated)
         assert observation.text
         assert 0.0 <= result.score <= 1.0
         assert result.score <= result.progress <= 1.0

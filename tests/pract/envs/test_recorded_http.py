@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pract.envs.academia import Academia
 from pract.envs.movie import Movie
 from pract.envs.tools import recorded_http
 from pract.envs.tools.recorded_http import NotFound, NotRecorded, RecordedHttp
@@ -167,6 +168,10 @@ def test_what_the_record_lacks_is_refused_and_counted() -> None:
     assert result.refused
     assert result.observation.text == "The service has no answer about this film with this id."
     assert result.info == {"unrecorded": 1}
+
+
+def test_a_made_up_world_says_so_in_its_version() -> None:
+    assert [world().version for world in (Movie, Weather, Academia)] == ["1-own"] * 3
 
 
 def test_weather_is_asked_by_place_and_day() -> None:

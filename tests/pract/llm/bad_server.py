@@ -106,6 +106,16 @@ def misbehave(fault: str, request: dict[str, Any], headers: dict[str, str]) -> b
             return GOOD
         case "echo_key":
             return packet(200, json.dumps(completion(f"you sent {headers.get('authorization')}")).encode())
+        case "echo_key_in_tool_call":
+            key = headers.get("authorization", "")
+            call = {
+                "id": key,
+                "type": "function",
+                "function": {"name": key, "arguments": json.dumps({"q": key})},
+            }
+            said = completion(None, tool_calls=[call])  # type: ignore[arg-type]
+            said["choices"][0]["finish_reason"] = f"because of {key}"
+            return packet(200, json.dumps(said).encode())
         case "chunked":
             body = json.dumps(completion()).encode()
             return chunked + b"5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (body[:5], len(body) - 5, body[5:])
@@ -152,6 +162,10 @@ def misbehave(fault: str, request: dict[str, Any], headers: dict[str, str]) -> b
             return packet(200, json.dumps(completion(42)).encode())  # type: ignore[arg-type]
         case "surrogate":
             return packet(200, json.dumps(completion("half \ud83d of a pair")).encode())
+        case "surrogate_reason":
+            said = completion()
+            said["choices"][0]["finish_reason"] = "half \ud83d " + "x" * 99
+            return packet(200, json.dumps(said).encode())
         case "garbage":
             return b"\x00\x01 nonsense\r\n\r\n"
         case "gzip":

@@ -229,6 +229,11 @@ def test_half_a_surrogate_pair_cannot_spoil_a_file(server: Server) -> None:
     assert ask(chat_at(server.url("surrogate"))).text == "half \N{REPLACEMENT CHARACTER} of a pair"
 
 
+def test_a_reason_for_the_end_is_short_and_fit_for_a_file(server: Server) -> None:
+    reply = ask(chat_at(server.url("surrogate_reason")))
+    assert reply.finish_reason == "half \ufffd " + "x" * 33
+
+
 def test_chunked_replies_are_read_and_the_connection_kept(server: Server) -> None:
     chat = chat_at(server.url("chunked"))
 
@@ -310,7 +315,13 @@ def test_the_key_is_sent_but_never_shown(
     assert error.kind is ChatErrorKind.AUTH
     echo = ask(chat_at(server.url("echo_key"), api_key_env="SHOP_KEY"))
     assert echo.text == "you sent Bearer ***"
+    called = ask(chat_at(server.url("echo_key_in_tool_call"), api_key_env="SHOP_KEY"))
+    assert called.tool_calls == (
+        ToolCall(id="Bearer ***", name="Bearer ***", arguments='{"q": "Bearer ***"}'),
+    )
+    assert called.finish_reason == "because of Bearer ***"
     seen = [
+        repr(called),
         str(error),
         repr(error),
         repr(chat),
@@ -345,6 +356,11 @@ def test_a_key_that_would_break_the_header_is_refused_and_not_shown(
         "https://host?api-key=password",
         "https://host/v1#password",
         "",
+        "http://127.0.0.1:99999/v1",
+        "http://127.0.0.1:http/v1",
+        "http://127.0.0.1:0/v1",
+        "http://[::1/v1",
+        "http://:8080/v1",
     ],
 )
 def test_an_address_that_is_none_or_holds_a_password_is_refused_and_not_shown(url: str) -> None:
@@ -357,8 +373,16 @@ class TestCheck:
     """What is asked at the door, each answered in one line."""
 
     def test_all_is_well(self, server: Server) -> None:
-        chat = chat_at(server.url("ok"))
+        chat = chat_at(server.url("ok"), max_tokens_key="max_completion_tokens")
         run(chat, chat.check(tools=True))
+        assert server.bodies[-1]["max_completion_tokens"] == 16
+
+    def test_tools_are_asked_for_once(self, server: Server) -> None:
+        chat = chat_at(server.url("error_500"))
+        before = server.calls["error_500"]
+        with pytest.raises(InputError, match=r"takes no native tools .*HTTP 500"):
+            run(chat, chat.check(tools=True))
+        assert server.calls["error_500"] - before == 1
 
     @pytest.mark.parametrize(
         ("mode", "settings", "asked", "said"),

@@ -1,5 +1,6 @@
 """Reading what servers send, as pure functions. No server."""
 
+import json
 import random
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from pract.llm import wire
 from pract.llm.base import ChatError, ChatErrorKind, estimate_tokens
-from pract.types import Message, Reply, ToolCall
+from pract.types import ActionSpec, Message, Reply, ToolCall
 
 ASK = (Message(role="user", content="Find a mug."),)
 
@@ -20,6 +21,14 @@ def test_without_usage_tokens_are_estimated() -> None:
     reply = read({"choices": [{"message": {"content": "search blue mug"}}]})
     assert (reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens) == (8, 4, 0)
     assert reply.usd == 4e-6
+
+
+def test_without_usage_calls_and_tools_are_estimated_as_well() -> None:
+    call = ToolCall(id="call_0", name="search", arguments='{"q": "mug"}')
+    turn = Message(role="assistant", content="", tool_calls=(call,))
+    tool = ActionSpec(name="search", description="Search the shop.")
+    assert wire.prompt_tokens_of([turn], ()) == 20
+    assert wire.prompt_tokens_of([turn], [tool]) == 20 + estimate_tokens(json.dumps(wire.tools_json([tool])))
 
 
 @pytest.mark.parametrize(
