@@ -18,6 +18,8 @@ from scripts.sweep_plan import Job, Plan
 
 GRACE = 30.0
 """Seconds that a stopped child has to save what it did."""
+PR_SET_PDEATHSIG = 1
+"""Linux's number for the request; see prctl(2)."""
 POLL = 1.0
 """Seconds between two looks at the cluster's queue."""
 Ended = Callable[[Job, int, float], None]
@@ -73,13 +75,31 @@ async def run_child(arguments: Sequence[str], log: Path, environment: dict[str, 
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         child = await asyncio.create_subprocess_exec(
-            *arguments, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            *arguments,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=ended_with_parent(),
         )
         try:
             return await child.wait()
         finally:
             if child.returncode is None:
                 await _stop(child)
+
+
+def ended_with_parent() -> Callable[[], None] | None:
+    """What a child does before all else on Linux: ask to be ended with this process, whatever ends that.
+
+    Else a parent that is killed would leave children behind which hold the folders of jobs that are started again.
+    """
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    ask = ctypes.CDLL(None).prctl  # found here: between fork and exec a child must not load anything
+    return lambda: ask(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 
 async def _stop(child: asyncio.subprocess.Process) -> None:
