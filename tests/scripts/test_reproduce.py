@@ -342,13 +342,11 @@ def test_killed_half_way_and_started_again_it_redoes_nothing(run, tmp_path: Path
         time.sleep(0.05)
     parent.send_signal(signal.SIGKILL)  # no time for last words
     out, _ = parent.communicate(timeout=60)
-    child = Path(f"/proc/{hanging[0].read_text()}")
+    child = int(hanging[0].read_text())
     deadline = time.monotonic() + 20
-    while (
-        child.exists() and time.monotonic() < deadline
-    ):  # it ends with its parent, and lets go of its folder
+    while running(child) and time.monotonic() < deadline:  # ended with its parent, it lets go of its folder
         time.sleep(0.05)
-    assert not child.exists()
+    assert not running(child)
     assert "5 jobs, 0 of them finished before" in out
     before = starts(tmp_path / "run")
     status, folder = run(*asked)
@@ -357,6 +355,14 @@ def test_killed_half_way_and_started_again_it_redoes_nothing(run, tmp_path: Path
     assert {name for name in before if after[name] > before[name]} == {"sft-evaluated/seed=0"}
     assert {cell["status"] for key, cell in cells(folder).items() if key.split("/")[0] in ("base", "sft", "latro")
             and key.count("/") == 1} == {"done"}  # fmt: skip
+
+
+def running(process: int) -> bool:
+    """Whether it is there, and not merely waiting to be buried."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_on_a_cluster_an_evaluation_waits_for_its_training(run, monkeypatch) -> None:
