@@ -30,6 +30,16 @@ WINDOW = 4
 """Episodes under way or waiting to be handed on, per seat: what bounds memory when thousands are queued."""
 
 
+STRIDE = 1_000_003
+"""Between the seeds of two attempts at a task: counted up by one, they would be another seed's attempts as well, and
+runs under several seeds would share their episodes."""
+
+
+def attempt_seed(seed: int, attempt: int) -> int:
+    """The seed of an attempt at a task, in a run of this seed."""
+    return seed + STRIDE * attempt
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One episode to be played."""

@@ -5,14 +5,10 @@ from dataclasses import dataclass
 
 from pract.agent import Agent
 from pract.diagnosis import diagnose, pooled
-from pract.episode import Job, play_many
+from pract.episode import STRIDE, Job, attempt_seed, play_many
 from pract.events import EventLog, key_of
 from pract.seats import Seats
 from pract.types import Episode, Status, Task
-
-STRIDE = 1_000_003
-"""Between the seeds of two attempts at a task: counted up by one, they would be another seed's attempts as well, and
-runs under several seeds would share their episodes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +61,7 @@ def _jobs(agent: Agent, tasks: Iterable[Task], arm: str, attempts: int, seed: in
     for task in tasks:
         for attempt in range(attempts):
             key = key_of("evaluate", arm, task.id, str(attempt))
-            yield Job(key=key, task=task, agent=agent, seed=seed + STRIDE * attempt)
+            yield Job(key=key, task=task, agent=agent, seed=attempt_seed(seed, attempt))
 
 
 def outcome(episode: Episode, *, seed: int = 0) -> Outcome:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pract.acceptance import RULES, Comparison, accepts, compare
 from pract.budget import Ledger
 from pract.diagnosis import diagnose, pooled
+from pract.episode import attempt_seed
 from pract.errors import InputError
 from pract.events import key_of
 from pract.optimizer import OptimizerConfig
@@ -229,7 +230,11 @@ class _Loop:
         if self.config.acceptance == "off" or principles.version in self.scores:
             return ()
         places = [
-            (f"{key}/{key_of('validation', task.id, str(attempt))}", task, self.crew.seed + attempt)
+            (
+                f"{key}/{key_of('validation', task.id, str(attempt))}",
+                task,
+                attempt_seed(self.crew.seed, attempt),
+            )
             for task in self.validation
             for attempt in range(self.config.validation_attempts)
         ]
