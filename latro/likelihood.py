@@ -92,7 +92,7 @@ def drawn_logprob(rationales: Sequence[Rationale], batch: RationaleBatch, score_
 
 
 def unscored_stop(rationales: Sequence[Rationale], batch: RationaleBatch) -> Tensor | None:
-    """[B] log μ of what is scored of no ending, nats: see `wanted`; None for given rationales."""
+    """[B] log μ of each ending's tokens that are in no score, nats: see `wanted`; None for given rationales."""
     if not all(rationale.logprobs for rationale in rationales):
         return None
     scored = (batch.ending_BE >= 0).sum(-1).tolist()

@@ -96,6 +96,11 @@ class Work:
     """Whether that memory is free while vLLM has nothing to do."""
 
     @property
+    def drawing_bytes(self) -> int:
+        """Of a weight, a key or a value where rationales are drawn."""
+        return self.sampler_bytes or self.weight_bytes
+
+    @property
     def rows_together(self) -> int:
         """Rows that one forward pass with gradient holds."""
         return min(self.rows or self.prompts * self.K, self.prompts * self.K)
@@ -249,8 +254,7 @@ def head_bytes(model: ModelSizes, work: Work) -> float:
 def sampling_bytes(model: ModelSizes, work: Work) -> float:
     """Bytes of keys and values of the rows that are decoded together, and of their logits in the sampler."""
     rows = min(work.batch_rows, work.prompts * work.micro_batches * work.K)
-    size = work.sampler_bytes or work.weight_bytes
-    cache = 2 * model.layers * model.key * (work.prompt + work.rationale) * size
+    cache = 2 * model.layers * model.key * (work.prompt + work.rationale) * work.drawing_bytes
     return rows * (cache + 3 * model.vocabulary * 8)  # drawn in double precision
 
 
@@ -281,9 +285,8 @@ def decode_bytes(model: ModelSizes, work: Work) -> float:
     """Bytes read while a step's rationales are drawn: all weights once a token, and every row's keys and values."""
     rows = work.prompts * work.micro_batches * work.K
     rounds = -(-rows // work.batch_rows)
-    size = work.sampler_bytes or work.weight_bytes
-    weights = (model.layers * model.layer + model.matrix) * size
-    cache = 2 * model.layers * model.key * (work.prompt + work.rationale / 2) * size
+    weights = (model.layers * model.layer + model.matrix) * work.drawing_bytes
+    cache = 2 * model.layers * model.key * (work.prompt + work.rationale / 2) * work.drawing_bytes
     return work.rationale * (rounds * weights + rows * cache)
 
 

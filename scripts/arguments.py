@@ -40,15 +40,17 @@ def passes(cfg: DictConfig, objective: ObjectiveConfig, sampling: SamplingConfig
 
 def shards(args: TrainingArguments) -> bool:
     """Whether DeepSpeed or FSDP will hold the weights, by the trainer's settings or by the launcher's."""
-    launched = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP")
-    return bool(args.deepspeed or args.fsdp) or any(
-        os.environ.get(name, "").lower() == "true" for name in launched
-    )
+    return bool(args.deepspeed) or launched_by("DEEPSPEED") or by_fsdp(args)
 
 
 def by_fsdp(args: TrainingArguments) -> bool:
     """Whether it is FSDP that will hold the weights."""
-    return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    return bool(args.fsdp) or launched_by("FSDP")
+
+
+def launched_by(kind: str) -> bool:
+    """Whether the launcher says that it shards the weights in this way."""
+    return os.environ.get(f"ACCELERATE_USE_{kind}", "").lower() == "true"
 
 
 def arguments(cfg: DictConfig, **forced: Any) -> Any:
