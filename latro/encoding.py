@@ -1,6 +1,7 @@
 """Text to token ids and back. Padding is decided here and only here: always by length, never by a token's id.
 
-Legend: N prompts, K rationales per prompt, B = N·K rows, T tokens of the longest row.
+Legend: N prompts, K rationales per prompt, B = N·K rows, R rows that are read, T tokens of the longest row, E tokens of
+the longest ending.
 """
 
 from collections.abc import Sequence
@@ -118,9 +119,15 @@ class Rationale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RationaleBatch:
-    """Rows of prompt + rationale + answer, padded on the right, where no real token can see the padding."""
+    """Rows of prompt + rationale + answer, padded on the right, where no real token can see the padding.
 
-    ids_BT: Tensor
+    A rationale's ending begins where its answer does. One that is the answer's own start, or one token, is decided on
+    in the rationale's own row. Any other, as a marker within a line is, has tokens whose context is not the answer
+    line: it stands behind prompt and rationale in a side row, which is read for nothing else.
+    """
+
+    ids_RT: Tensor
+    """The B rows, and the side rows behind them."""
     rationale_mask_BT: Tensor
     """True on the rationale's tokens."""
     answer_mask_BT: Tensor
@@ -128,21 +135,32 @@ class RationaleBatch:
     before_answer_B: Tensor
     """Index of the last token before the answer: where the decision to stop and the answer's first token are made."""
     ending_BE: Tensor
-    """The tokens that ended the rationale, from the left, -1 behind the end; none where it was cut off.
-
-    They compete with the answer's tokens for the same places, so they go as far as their context is the answer's:
-    the part they share with the answer, and one token more.
-    """
+    """The tokens that ended the rationale, from the left, -1 behind the end; none where it was cut off."""
+    ending_row_B: Tensor
+    """The row in which each ending is read: the rationale's own, or a side row."""
     rationales_per_prompt: int
 
+    @property
+    def ids_BT(self) -> Tensor:  # noqa: N802
+        """The rows without the side rows."""
+        return self.ids_RT[: len(self.before_answer_B)]
+
+    @property
+    def owner_R(self) -> Tensor:  # noqa: N802
+        """The rationale that each row, and each side row, belongs to."""
+        B = len(self.before_answer_B)
+        owner_R = torch.arange(len(self.ids_RT), device=self.ids_RT.device)
+        return owner_R.index_copy(0, self.ending_row_B, owner_R[:B])
+
     def without_answers(self) -> "RationaleBatch":
-        """Prompt and rationale with its ending: all that the reference has to score."""
+        """Prompt and rationale with its ending: all that the reference has to score. It needs no side rows."""
         T = int((self.before_answer_B + (self.ending_BE >= 0).sum(-1).clamp(min=1)).max())
         return replace(
             self,
-            ids_BT=self.ids_BT[:, :T],
+            ids_RT=self.ids_RT[self.ending_row_B, :T],
             rationale_mask_BT=self.rationale_mask_BT[:, :T],
             answer_mask_BT=torch.zeros_like(self.answer_mask_BT[:, :T]),
+            ending_row_B=torch.arange(len(self.ending_row_B), device=self.ids_RT.device),
         )
 
     @property
@@ -152,19 +170,23 @@ class RationaleBatch:
 
     @property
     def length_B(self) -> Tensor:  # noqa: N802
-        """Tokens of each row that are read: up to the answer's last one, or to where the ending is decided on."""
+        """Tokens of each row, or of its side row, up to the last one that is read."""
         decided_B = self.before_answer_B + (self.ending_BE >= 0).sum(-1).clamp(min=1)
         return torch.maximum(decided_B, self.before_answer_B + 1 + self.answer_mask_BT.sum(-1))
 
     def select(self, rows: Tensor) -> "RationaleBatch":
-        """Some of the rows, cut to the longest of them; each stands for itself, with no other rationale beside it."""
+        """Some of the rows, with their side rows, cut to the longest of them; each stands for itself alone."""
         T = int(self.length_B[rows].max())
+        aside = self.ending_row_B[rows] != rows
+        ending_row = torch.arange(len(rows), device=rows.device)
+        ending_row[aside] = len(rows) + torch.arange(int(aside.sum()), device=rows.device)
         return RationaleBatch(
-            ids_BT=self.ids_BT[rows, :T],
+            ids_RT=self.ids_RT[torch.cat([rows, self.ending_row_B[rows][aside]]), :T],
             rationale_mask_BT=self.rationale_mask_BT[rows, :T],
             answer_mask_BT=self.answer_mask_BT[rows, :T],
             before_answer_B=self.before_answer_B[rows],
             ending_BE=self.ending_BE[rows],
+            ending_row_B=ending_row,
             rationales_per_prompt=1,
         )
 
@@ -173,7 +195,7 @@ class RationaleBatch:
         moved = {
             f.name: getattr(self, f.name).to(device)
             for f in fields(self)
-            if f.name.endswith(("_BT", "_BE", "_B"))
+            if f.name.endswith(("_RT", "_BT", "_BE", "_B"))
         }
         return replace(self, **moved)
 
@@ -207,14 +229,18 @@ def join(
         raise ValueError(
             f"{len(rationales)} rationales and {len(answers)} answers for {len(prompts)} prompts"
         )
-    rows, lengths, endings = [], [], []
+    B = len(rationales)
+    rows, lengths, ending_rows = [], [], list(range(B))
+    side_rows: list[list[int]] = []
     for b, rationale in enumerate(rationales):
-        prompt, answer = prompts[b // K], answers[b if len(answers) == len(rationales) else b // K]
+        prompt, answer = prompts[b // K], answers[b if len(answers) == B else b // K]
         rows.append([*prompt, *rationale.ids, *answer])
         lengths.append((len(prompt), len(rationale.ids), len(answer)))
-        endings.append(rationale.ending[: shared_length(rationale.ending, answer) + 1])
-    ids_BT = pad_right(rows, pad_token_id)
-    position_T = torch.arange(ids_BT.shape[1])
+        if len(rationale.ending) > shared_length(rationale.ending, answer) + 1:
+            ending_rows[b] = B + len(side_rows)
+            side_rows.append([*prompt, *rationale.ids, *rationale.ending[:-1]])
+    ids_RT = pad_right([*rows, *side_rows], pad_token_id)
+    position_T = torch.arange(ids_RT.shape[1])
     prompt_B, rationale_B, answer_B = torch.tensor(lengths).unbind(-1)
     answer_start_B = prompt_B + rationale_B
     rationale_mask_BT = (position_T >= prompt_B[:, None]) & (position_T < answer_start_B[:, None])
@@ -222,11 +248,12 @@ def join(
         position_T < (answer_start_B + answer_B)[:, None]
     )
     return RationaleBatch(
-        ids_BT=ids_BT,
+        ids_RT=ids_RT,
         rationale_mask_BT=rationale_mask_BT,
         answer_mask_BT=answer_mask_BT,
         before_answer_B=answer_start_B - 1,
-        ending_BE=pad_right(endings, -1),
+        ending_BE=pad_right([rationale.ending for rationale in rationales], -1),
+        ending_row_B=torch.tensor(ending_rows),
         rationales_per_prompt=K,
     )
 

@@ -4,7 +4,7 @@ By causality log π(z|x) does not depend on what follows z, so one pass over pro
 log π(z|x) and log π(y|x,z). Only positions that predict a scored token reach the language-model head, which gives
 their log-probabilities without ever holding a whole matrix of logits (`latro.fused_head`).
 
-Legend: N prompts, K rationales per prompt, B = N·K rows, T tokens, A scored tokens.
+Legend: N prompts, K rationales per prompt, B = N·K rows, R rows that are read, T tokens, A scored tokens.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,14 +49,14 @@ def likelihood(
     The rationale, and the decision to stop, are scored under softmax(logits / temperature), the distribution they
     were drawn from; the answer under softmax(logits).
     """
-    if scoring.rows and scoring.rows < batch.ids_BT.shape[0]:
+    if scoring.rows and scoring.rows < len(batch.before_answer_B):
         return likelihood_of_slices(model, batch, temperature, score_stop, scoring)
     scored_BT = scored_tokens(batch)
     tokens = wanted(batch, scored_BT, temperature, score_stop)
     if scoring.share_prompt and batch.rationales_per_prompt > 1:
         logprob_A = logprob_behind_shared_prompt(model, batch, tokens, scoring)
     else:
-        logprob_A = token_logprob(model, batch.ids_BT, tokens, scoring, use_cache=False)
+        logprob_A = token_logprob(model, batch.ids_RT, tokens, scoring, use_cache=False)
 
     logprob_A, ending_A = logprob_A.split([int(scored_BT.sum()), logprob_A.shape[0] - int(scored_BT.sum())])
     logprob_BT = put(logprob_A, scored_BT)
@@ -82,22 +82,11 @@ def answer_likelihood(
     return put(logprob_A, batch.answer_mask_BT).sum(-1)
 
 
-def drawn_logprob(rationales: Sequence[Rationale], batch: RationaleBatch, score_stop: bool) -> Tensor | None:
+def drawn_logprob(rationales: Sequence[Rationale], score_stop: bool) -> Tensor | None:
     """[B] log μ(z|x), nats: the tokens of `Likelihood.rationale_B` as they were drawn; None for given rationales."""
     if not all(rationale.logprobs for rationale in rationales):
         return None
-    scored = (batch.ending_BE >= 0).sum(-1).tolist() if score_stop else [0] * len(rationales)
-    sums = [sum(r.logprobs[: len(r.ids) + e]) for r, e in zip(rationales, scored, strict=True)]
-    return torch.tensor(sums, device=batch.ids_BT.device)
-
-
-def unscored_stop(rationales: Sequence[Rationale], batch: RationaleBatch) -> Tensor | None:
-    """[B] log μ of each ending's tokens that are in no score, nats: see `wanted`; None for given rationales."""
-    if not all(rationale.logprobs for rationale in rationales):
-        return None
-    scored = (batch.ending_BE >= 0).sum(-1).tolist()
-    sums = [sum(r.logprobs[len(r.ids) + e :]) for r, e in zip(rationales, scored, strict=True)]
-    return torch.tensor(sums, device=batch.ids_BT.device)
+    return torch.tensor([sum(r.logprobs if score_stop else r.logprobs[: len(r.ids)]) for r in rationales])
 
 
 def scored_tokens(batch: RationaleBatch) -> Tensor:
@@ -111,15 +100,13 @@ def scored_tokens(batch: RationaleBatch) -> Tensor:
 def wanted(batch: RationaleBatch, scored_BT: Tensor, temperature: float, score_stop: bool) -> ScoredTokens:
     """The tokens to score: those of `scored_BT` in order, then, with the stop, those that ended the rationales.
 
-    An ending was decided on behind the last token before the answer, in competition with the answer's own tokens. One
-    that departs from the answer, as a marker within a line does, is scored up to and including its first other token:
-    what follows that has another context than the row's. `unscored_stop` tells how much it is.
+    An ending was decided on behind the last token before the answer, in competition with the answer's own tokens.
     """
     row_A, column_A = scored_BT.nonzero(as_tuple=True)
     ended_BE = (batch.ending_BE >= 0) & score_stop
     row_E, number_E = ended_BE.nonzero(as_tuple=True)
     return ScoredTokens(
-        row_A=torch.cat([row_A, row_E]),
+        row_A=torch.cat([row_A, batch.ending_row_B[row_E]]),
         position_A=torch.cat([column_A - 1, batch.before_answer_B[row_E] + number_E]),
         token_A=torch.cat([batch.ids_BT[scored_BT], batch.ending_BE[ended_BE]]),
         sampled_A=torch.cat([batch.rationale_mask_BT[scored_BT], torch.ones_like(row_E, dtype=torch.bool)]),
@@ -151,6 +138,7 @@ def likelihood_of_slices(
 ) -> Likelihood:
     """The same in two passes, `scoring.rows` rows at a time, so that only one slice's activations are ever held.
 
+    Side rows go with their rationales and do not count as rows.
     The first pass keeps nothing but its results, from which rewards and advantages follow. The backward pass takes
     slice by slice, runs each again and differentiates it. Rows of like length go together and pad each other little.
     """

@@ -162,8 +162,6 @@ class Scores:
     """log π(y_t|x,y_<t): the answer with no rationale, without gradient."""
     drawn_NK: Tensor | None = None
     """log μ(z|x), the same tokens under the model that drew them, as it drew them; None where that is not known."""
-    unscored_NK: Tensor | None = None
-    """log μ of what of the endings is in no score; see `latro.likelihood.unscored_stop`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

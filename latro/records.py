@@ -33,8 +33,6 @@ class Sample:
     log_rationale: float
     log_drawn: float | None
     """log μ(z|x), as the sampler drew it; null where that is not known."""
-    log_unscored: float | None = None
-    """log μ of what of the ending is in no score."""
     penalty: float
     reward: float
     advantage: float
@@ -67,8 +65,6 @@ def make_samples(
     rows: dict[str, list[Any]] = {name: values.flatten().tolist() for name, values in columns.items()}
     drawn = scores.drawn_NK
     rows["log_drawn"] = [None] * len(rationales) if drawn is None else drawn.flatten().tolist()
-    left = scores.unscored_NK
-    rows["log_unscored"] = [None] * len(rationales) if left is None else left.flatten().tolist()
     return [
         Sample(
             step=step,
@@ -100,7 +96,6 @@ def step_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     ended = [sample.length for sample in samples if sample.finished]
     gaps = [sample.log_drawn - sample.log_rationale for sample in samples if sample.log_drawn is not None]
     sampler = {"latro/sampler_kl": fmean(gaps), "latro/sampler_gap": max(map(abs, gaps))} if gaps else {}
-    left = [-sample.log_unscored for sample in samples if sample.log_unscored is not None]
     return {
         "reward": fmean(sample.reward for sample in samples),
         "reward_std": fmean(spreads),
@@ -119,7 +114,6 @@ def step_metrics(samples: Sequence[Sample]) -> dict[str, float]:
         "latro/advantage_std": spread([sample.advantage for sample in samples]),
         "latro/advantage_max": max(abs(sample.advantage) for sample in samples),
         "latro/empty_rationales": fmean(sample.length == 0 for sample in samples),
-        **({"latro/unscored_stop": fmean(left)} if left else {}),
         **sampler,
     }
 

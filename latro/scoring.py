@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from latro.encoding import NO_RATIONALE, Encoder, Rationale, RationaleBatch, join
-from latro.likelihood import Likelihood, drawn_logprob, likelihood, unscored_stop
+from latro.likelihood import Likelihood, drawn_logprob, likelihood
 from latro.objective import ObjectiveConfig, Scores
 from latro.scored_tokens import ScoringConfig
 from latro.types import Example
@@ -42,13 +42,13 @@ class Scorer:
         with torch.no_grad(), reference.scoring(model) as frozen:
             start = self.likelihood(frozen, batch.without_answers())
         scores = self.without_reference(model, batch, examples, rationales)
-        drawn_B = drawn_logprob(rationales, batch, bool(self.objective.score_stop))
-        left_B = unscored_stop(rationales, batch) if self.objective.score_stop else None
+        drawn_B = drawn_logprob(rationales, bool(self.objective.score_stop))
         return replace(
             scores,
             reference_NK=start.rationale_B.view_as(scores.rationale_NK),
-            drawn_NK=None if drawn_B is None else drawn_B.view_as(scores.rationale_NK),
-            unscored_NK=None if left_B is None else left_B.view_as(scores.rationale_NK),
+            drawn_NK=None
+            if drawn_B is None
+            else drawn_B.to(batch.ids_RT.device).view_as(scores.rationale_NK),
         )
 
     def without_reference(

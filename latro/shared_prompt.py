@@ -1,11 +1,11 @@
 """One forward pass over a prompt for all K rationales behind it.
 
-A prompt's keys and values are computed once, repeated for its K rows, and the rows' own tokens are run behind them;
+A prompt's keys and values are computed once, repeated for its rows, and the rows' own tokens are run behind them;
 gradients flow back through the repetition. The first token of a rationale is predicted by the prompt's last position.
 With a prompt of p tokens and rows of r, the body runs p + K·r tokens instead of K·(p + r).
 
-Legend: N prompts, K rationales per prompt, B = N·K rows, P tokens of the longest prompt, R tokens of the longest row
-behind its prompt, A scored tokens.
+Legend: N prompts, K rationales per prompt, B = N·K rows, R ≥ B rows with the side rows, P tokens of the longest prompt,
+S tokens of the longest row behind its prompt, A scored tokens.
 """
 
 from collections.abc import Callable
@@ -26,19 +26,20 @@ def logprob_behind_shared_prompt(
     """[A] log-probabilities of the batch's tokens. Raises `InputError` for a model that fills no cache of keys."""
     from transformers import DynamicCache
 
-    K, prompt_B = batch.rationales_per_prompt, batch.prompt_length_B
-    prompt_N, P = prompt_B[::K], int(prompt_B.max())
+    K, owner_R = batch.rationales_per_prompt, batch.owner_R
+    prompt_R = batch.prompt_length_B[owner_R]
+    prompt_N, P = batch.prompt_length_B[::K], int(prompt_R.max())
     # Prompts end together, so that no row has a gap between prompt and rationale: sliding windows count positions.
-    column_NP = torch.arange(P, device=prompt_B.device) - (P - prompt_N)[:, None]
+    column_NP = torch.arange(P, device=prompt_R.device) - (P - prompt_N)[:, None]
     real_NP = column_NP >= 0
     column_NP = column_NP.clamp(min=0)
     cache = DynamicCache(config=unwrapped(model).config.get_text_config())
-    in_prompt_A = tokens.position_A < prompt_B[tokens.row_A]
-    shift_A = P - prompt_B[tokens.row_A]
+    prompt_A = prompt_R[tokens.row_A]
+    in_prompt_A = tokens.position_A < prompt_A
     first = token_logprob(
         model,
         batch.ids_BT[::K].gather(1, column_NP),
-        tokens.where(in_prompt_A, tokens.row_A // K, tokens.position_A + shift_A),
+        tokens.where(in_prompt_A, owner_R[tokens.row_A] // K, tokens.position_A + P - prompt_A),
         scoring,
         attention_mask=real_NP.long(),
         position_ids=column_NP,
@@ -50,19 +51,19 @@ def logprob_behind_shared_prompt(
             f"{type(unwrapped(model)).__name__} gave no keys and values of the prompt (activation checkpointing "
             "discards them): set scoring.share_prompt=false"
         )
-    cache.batch_repeat_interleave(K)
+    cache.batch_select_indices(owner_R // K)
 
-    T = batch.ids_BT.shape[1]
-    R = max(1, T - int(prompt_B.min()))  # every process runs two passes, also where all rationales are empty
-    column_BR = prompt_B[:, None] + torch.arange(R, device=prompt_B.device)
-    real_BP = real_NP.repeat_interleave(K, dim=0)
+    T = batch.ids_RT.shape[1]
+    S = max(1, T - int(prompt_R.min()))  # every process runs two passes, also where all rationales are empty
+    column_RS = prompt_R[:, None] + torch.arange(S, device=prompt_R.device)
+    real_RP = real_NP[owner_R // K]
     rest = token_logprob(
         model,
-        batch.ids_BT.gather(1, column_BR.clamp(max=T - 1)),
-        tokens.where(~in_prompt_A, tokens.row_A, tokens.position_A - prompt_B[tokens.row_A]),
+        batch.ids_RT.gather(1, column_RS.clamp(max=T - 1)),
+        tokens.where(~in_prompt_A, tokens.row_A, tokens.position_A - prompt_A),
         scoring,
-        attention_mask=torch.cat([real_BP, torch.ones_like(column_BR, dtype=torch.bool)], 1).long(),
-        position_ids=column_BR,
+        attention_mask=torch.cat([real_RP, torch.ones_like(column_RS, dtype=torch.bool)], 1).long(),
+        position_ids=column_RS,
         past_key_values=cache,
         use_cache=True,
     )

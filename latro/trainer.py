@@ -253,7 +253,7 @@ class LatroTrainer(Trainer):
 
         A pass that is made again (checkpointing, slices) does not count. Frozen weights have no gradient of their own.
         """
-        return 2 * (3 * self.weights + self.trained) * int(inputs["batch"].ids_BT.numel())
+        return 2 * (3 * self.weights + self.trained) * int(inputs["batch"].ids_RT.numel())
 
 
 def refuse_misfits(scoring: ScoringConfig, args: TrainingArguments, kind: DistributedType) -> None:

@@ -75,11 +75,7 @@ class Draws:
 
 
 def worlds(seed: int) -> "dict[str, World]":
-    """The worlds by name: plain, at another temperature, and with a marker behind white space.
-
-    Where a rationale goes over into a marker of several tokens without the separator, what follows the marker's first
-    token is not scored: the one case known in which the paper's preset is not exact.
-    """
+    """The worlds by name: plain, at another temperature, with a marker behind white space, with one within a line."""
     from latro.exact import small_world
 
     return {
@@ -126,7 +122,7 @@ def cases(kl_weight: float, penalty_weight: float) -> list[Case]:
         Case(name="paper, log_likelihood", config=config(), claim=True, world="temperature 0.7"),
         Case(name="paper, log_likelihood", config=config(), claim=True, world="line break"),
         Case(name="paper, log_likelihood", config=config(), claim=True, world="doubled line break"),
-        Case(name="paper, log_likelihood", config=config(), claim=False, world="marker within a line"),
+        Case(name="paper, log_likelihood", config=config(), claim=True, world="marker within a line"),
         Case(name="paper, no baseline", config=config(), claim=True, loss=loss_without_baseline),
         *(
             Case(name="paper, leave-one-out", config=config(), claim=True, rationales_per_prompt=K)

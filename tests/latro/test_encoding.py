@@ -116,19 +116,22 @@ def test_rows_are_joined_in_prompt_order_with_masks_from_lengths():
         [0, 0, 1, 1, 1, 0],
     ]
     assert batch.before_answer_B.tolist() == [2, 1, 2, 1]
-    assert batch.ending_BE.tolist() == [[5, -1, -1], [-1, -1, -1], [7, 6, 3], [9, -1, -1]]
+    assert batch.ending_BE.tolist() == [[5, -1, -1, -1], [-1, -1, -1, -1], [7, 6, 3, 1], [9, 9, -1, -1]]
     assert batch.rationales_per_prompt == 2
-    assert batch.without_answers().ids_BT.tolist() == [
-        [1, 7, 7, 5, 0],
-        [1, 7, 5, 0, 7],
-        [4, 2, 7, 7, 6],
-        [4, 3, 7, 6, 7],
+    # Two endings have tokens behind the one in which they depart from the answer; each stands in a row of its own.
+    assert batch.ids_RT[4:].tolist() == [[4, 2, 7, 7, 6, 3], [4, 3, 9, 7, 7, 7]]
+    assert batch.ending_row_B.tolist() == [0, 1, 4, 5]
+    assert batch.owner_R.tolist() == [0, 1, 2, 3, 2, 3]
+    assert batch.without_answers().ids_RT.tolist() == [
+        [1, 7, 7, 5, 0, 7],
+        [1, 7, 5, 0, 7, 7],
+        [4, 2, 7, 7, 6, 3],
+        [4, 3, 9, 7, 7, 7],
     ]
+    assert batch.without_answers().ending_row_B.tolist() == [0, 1, 2, 3]
     assert not batch.without_answers().answer_mask_BT.any()
     moved = batch.to("meta")
-    assert {getattr(moved, name).device.type for name in ("ids_BT", "ending_BE", "before_answer_B")} == {
-        "meta"
-    }
+    assert {getattr(moved, name).device.type for name in ("ids_RT", "ending_BE", "ending_row_B")} == {"meta"}
 
 
 def test_a_batch_that_does_not_divide_is_a_mistake_of_the_caller():

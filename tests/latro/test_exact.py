@@ -37,6 +37,13 @@ WHITE_SPACE = NEWLINE | {
     "max_rationale_tokens": 3,
 }
 TWO_TOKENS = {"letters": "abcd#", "markers": ("c#",), "questions": [("ab", "c#a"), ("ca", "c#b")]}
+WITHIN_A_LINE = {
+    "letters": "abc\n#",
+    "separator": "\n",
+    "markers": ("#a",),
+    "questions": [("ab", "#ab"), ("ca", "#ac")],
+    "max_rationale_tokens": 3,
+}
 
 
 def table_world(seed: int = 0, **changes: object) -> World:
@@ -65,8 +72,8 @@ def test_probabilities_of_all_generations_sum_to_one(temperature: float):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, NEWLINE, WHITE_SPACE, TWO_TOKENS],
-    ids=["letter", "line break", "white space", "two tokens"],
+    [{}, NEWLINE, WHITE_SPACE, TWO_TOKENS, WITHIN_A_LINE],
+    ids=["letter", "line break", "white space", "two tokens", "within a line"],
 )
 def test_a_rationale_is_scored_as_likely_as_it_was_drawn(changes: dict):
     """Without the whole ending in the score, a marker behind a line break would look free."""
@@ -76,11 +83,15 @@ def test_a_rationale_is_scored_as_likely_as_it_was_drawn(changes: dict):
     assert torch.allclose(prompt.scores.reference_NK[0], prompt.log_reference_M, atol=1e-12)
 
 
-@pytest.mark.parametrize("changes", [{}, NEWLINE, TWO_TOKENS], ids=["letter", "line break", "two tokens"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, NEWLINE, TWO_TOKENS, WITHIN_A_LINE],
+    ids=["letter", "line break", "two tokens", "within a line"],
+)
 @pytest.mark.parametrize("engine", ["continuous", "generate"])
 @pytest.mark.parametrize("score_stop", [True, False])
 def test_the_sampler_tells_of_each_draw_what_the_policy_scores(changes: dict, engine: str, score_stop: bool):
-    world = small_world(0, temperature=0.7, max_rationale_tokens=3, **changes)
+    world = small_world(0, temperature=0.7, **{"max_rationale_tokens": 3, **changes})
     sampling = SamplingConfig(
         rationales_per_prompt=50, max_rationale_tokens=3, temperature=0.7, engine=engine
     )
@@ -90,11 +101,11 @@ def test_the_sampler_tells_of_each_draw_what_the_policy_scores(changes: dict, en
     assert {rationale.finished for rationale in drawn} == {True, False}
     batch = join(world.prompts, drawn, world.answers([0, 1], [drawn[:50], drawn[50:]]), 0)
     scored = likelihood(world.model, batch, temperature=0.7, score_stop=score_stop).rationale_B
-    told = drawn_logprob(drawn, batch, score_stop)
+    told = drawn_logprob(drawn, score_stop)
     assert told is not None
     assert torch.allclose(told, scored.detach().to(told.dtype), atol=1e-5)
     given = [dataclasses.replace(rationale, logprobs=()) for rationale in drawn]
-    assert drawn_logprob(given, batch, score_stop) is None
+    assert drawn_logprob(given, score_stop) is None
 
 
 @pytest.mark.parametrize("reward", list(Reward))

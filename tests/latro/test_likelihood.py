@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from latro.encoding import Rationale, RationaleBatch, join
 from latro.exact import flat_gradient, tiny_llama
-from latro.likelihood import answer_likelihood, likelihood, unscored_stop
+from latro.likelihood import answer_likelihood, drawn_logprob, likelihood
 from latro.scored_tokens import ScoringConfig, chunk_logprob
 from tests.fakes import TableConfig, TableModel
 
@@ -65,9 +65,7 @@ def row_by_row(
         total += last
         context.append(token)
     ended = list(context)
-    for i, token in enumerate(rationale.ending if score_stop else ()):
-        if list(rationale.ending[:i]) != answer[:i]:
-            break
+    for token in rationale.ending if score_stop else ():
         total += logprob(ended, token, temperature)
         ended.append(token)
     tokens = []
@@ -108,13 +106,28 @@ def test_only_positions_that_predict_the_answer_reach_the_head():
     assert seen == [sum(len(ANSWERS[b // 3]) for b in range(6))]
 
 
-def test_what_is_left_of_an_ending_that_departs_from_the_answer_is_told():
-    four = [RATIONALES[b] for b in (0, 1, 3, 4)]
-    drawn = [replace(z, logprobs=tuple(-1.0 - t for t in range(len(z.ids + z.ending)))) for z in four]
-    left = unscored_stop(drawn, join(PROMPTS, drawn, ANSWERS, 0))
-    assert left is not None
-    assert left.tolist() == [0, 0, 0, -5]
-    assert unscored_stop(four, join(PROMPTS, four, ANSWERS, 0)) is None
+def test_only_an_ending_that_departs_from_the_answer_costs_a_row():
+    seen = []
+    model = tiny_llama(6, 0)
+    model.register_forward_pre_hook(
+        lambda _, __, inputs: seen.append(len(inputs["input_ids"])), with_kwargs=True
+    )
+    likelihood(model, batch())
+    likelihood(model, batch().without_answers())
+    four = [rationale for b, rationale in enumerate(RATIONALES) if b not in (2, 4)]
+    likelihood(model, join(PROMPTS, four, ANSWERS, 0))
+    assert seen == [7, 6, 4]
+
+
+def test_what_was_drawn_is_summed_with_the_ending_where_it_is_scored():
+    drawn = [
+        replace(RATIONALES[b], logprobs=(-1.0, -2.0, -4.0, -8.0, -16.0)[:n]) for b, n in ((3, 3), (4, 5))
+    ]
+    told, short = drawn_logprob(drawn, score_stop=True), drawn_logprob(drawn, score_stop=False)
+    assert told is not None
+    assert short is not None
+    assert (told.tolist(), short.tolist()) == ([-7, -31], [-1, -3])
+    assert drawn_logprob([*drawn, RATIONALES[0]], score_stop=True) is None
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -177,7 +190,7 @@ def test_a_table_of_equal_logits_costs_log_six_per_token():
     uniform = TableModel(TableConfig(vocab_size=6))
     result = likelihood(uniform, batch())
     log6 = 1.791759469228055
-    tokens = [3, 1, 3, 3, 4, 0]  # rationale tokens and as much of the ending as is scored
+    tokens = [3, 1, 3, 3, 5, 0]  # of rationale and ending
     assert result.rationale_B.tolist() == pytest.approx([-n * log6 for n in tokens], abs=1e-12)
     assert uniform.calls == 1
 

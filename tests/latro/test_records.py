@@ -27,7 +27,6 @@ def sample(**changes: object) -> Sample:
         "log_ratio": 0.5,
         "log_rationale": -6.0,
         "log_drawn": None,
-        "log_unscored": None,
         "penalty": 0.0,
         "reward": -1.0,
         "advantage": 0.25,
@@ -109,12 +108,6 @@ def test_how_far_the_sampler_is_from_the_policy_is_told_where_it_is_known():
     metrics = step_metrics([sample(log_drawn=-5.0), sample(log_drawn=-6.5, k=1), sample(k=2)])
     assert metrics["latro/sampler_kl"] == pytest.approx(0.25)
     assert metrics["latro/sampler_gap"] == pytest.approx(1.0)
-
-
-def test_what_of_the_endings_is_in_no_score_is_told_where_it_is_known():
-    metrics = step_metrics([sample(log_unscored=0.0), sample(log_unscored=-3.0, k=1), sample(k=2)])
-    assert metrics["latro/unscored_stop"] == pytest.approx(1.5)
-    assert "latro/unscored_stop" not in step_metrics([sample(), sample(k=1)])
 
 
 def test_a_step_in_which_no_rationale_ended_has_no_terminated_length():

@@ -232,7 +232,8 @@ def test_rows_are_sorted_by_length_and_trimmed():
     with torch.no_grad():
         likelihood(model, batch(), scoring=ScoringConfig(rows=2))
     lengths = sorted(batch().length_B.tolist(), reverse=True)
-    assert [tuple(shape) for shape in seen] == [(2, lengths[0]), (2, lengths[2]), (2, lengths[4])]
+    # The row whose ending departs from the answer is the fourth longest; its side row goes with it.
+    assert [tuple(shape) for shape in seen] == [(2, lengths[0]), (3, lengths[2]), (2, lengths[4])]
 
 
 def test_slices_hold_only_one_slice_of_activations(monkeypatch: pytest.MonkeyPatch):
@@ -266,7 +267,12 @@ def test_knobs_that_exclude_each_other_are_refused():
 def test_a_selected_row_is_the_row_itself():
     whole: RationaleBatch = batch()
     part = whole.select(torch.tensor([4, 1]))
-    assert part.ids_BT.tolist() == [whole.ids_BT[4, :6].tolist(), whole.ids_BT[1, :6].tolist()]
+    assert part.ids_RT.tolist() == [whole.ids_RT[row, :6].tolist() for row in (4, 1, 6)]
+    assert (part.ending_row_B.tolist(), part.owner_R.tolist()) == ([2, 1], [0, 1, 0])
+    assert (whole.ending_row_B.tolist(), whole.owner_R.tolist()) == (
+        [0, 1, 2, 3, 6, 5],
+        [0, 1, 2, 3, 4, 5, 4],
+    )
     assert part.rationales_per_prompt == 1
     assert whole.prompt_length_B.tolist() == [3, 3, 3, 2, 2, 2]
     assert whole.length_B.tolist() == [8, 6, 9, 5, 6, 4]
