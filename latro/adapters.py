@@ -6,7 +6,7 @@ off; where training goes on from a loaded adapter, that adapter as it was, over 
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +170,26 @@ def peft_quiet() -> Iterator[None]:
         yield
 
 
+def refuse_another(config: Any, settings: LoraSettings, folder: Path) -> None:
+    """Raise `InputError` where an adapter's own configuration (PEFT's) is not what `settings` ask for."""
+    asked: dict[str, object] = {"r": settings.r, "alpha": settings.alpha, "rslora": settings.rslora}
+    found: dict[str, object] = {"r": config.r, "alpha": config.lora_alpha, "rslora": config.use_rslora}
+    if settings.target_modules != "all-linear":  # PEFT writes down what that stood for
+        asked["target_modules"] = module_names(settings.target_modules)
+        found["target_modules"] = module_names(config.target_modules)
+    for name, value in asked.items():
+        if value != found[name]:
+            raise InputError(
+                f"model.lora.{name}={value}, but the adapter in {folder} has {found[name]}: give the same, or leave "
+                "model.lora out"
+            )
+
+
+def module_names(modules: str | Iterable[str]) -> str:
+    """Modules as one text: a pattern as it is, names in their order."""
+    return modules if isinstance(modules, str) else ", ".join(sorted(modules))
+
+
 def load_adapter(model: Any, folder: Path, settings: LoraSettings | None) -> Any:
     """The model with the adapter of a folder, ready to train on. Raises `InputError` if it does not fit."""
     from peft import PeftConfig, PeftModel
@@ -178,11 +198,8 @@ def load_adapter(model: Any, folder: Path, settings: LoraSettings | None) -> Any
     if not (folder / "adapter_model.safetensors").exists():
         raise InputError(f"{folder}: no adapter_model.safetensors: give a folder that save_pretrained wrote")
     config = PeftConfig.from_pretrained(str(folder))
-    if settings and (config.r, config.lora_alpha) != (settings.r, settings.alpha):
-        raise InputError(
-            f"model.lora.r={settings.r}, alpha={settings.alpha}, but the adapter in {folder} has r={config.r}, "
-            f"alpha={config.lora_alpha}: give the same, or leave model.lora out"
-        )
+    if settings:
+        refuse_another(config, settings, folder)
     config.lora_dropout = 0.0
     try:
         with peft_quiet():

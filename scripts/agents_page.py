@@ -99,8 +99,8 @@ def _head(config: Row, outcome: Row | None, arms: Mapping[str, Sequence[Outcome]
     figures.append(("model time", duration(total["seconds"])))
     return (
         f"<header><h1>Agents in <em>{escape(name)}</em></h1><p class=sub>environment {escape(about)} · "
-        f"split {escape(str(config['split']))} · seed {config['seed']} · {len(arms)} arms</p>{unfinished(outcome)}"
-        f"{tiles(figures)}</header>"
+        f"split {escape(str(config['split']))} · seed {config['seed']} · {len(arms)} "
+        f"arm{'s' * (len(arms) != 1)}</p>{unfinished(outcome)}{tiles(figures)}</header>"
     )
 
 

@@ -87,11 +87,26 @@ def _settings(named: dict[str, dict[str, list[Sheet]]]) -> list[Setting]:
 
 
 def _short(arguments: Sequence[str]) -> dict[str, str]:
-    """The arguments without the folders that all of them begin with."""
-    parts = [argument.rstrip("/").split("/") for argument in arguments]
-    above = zip(*(place[:-1] for place in parts), strict=False)
-    shared = len(list(takewhile(lambda names: len(set(names)) == 1, above))) if len(parts) > 1 else 0
-    return {argument: "/".join(place[shared:]) for argument, place in zip(arguments, parts, strict=True)}
+    """The arguments without the folders that all of them begin with; several of one folder as `folder/{a,b}`."""
+    parts = {
+        argument: [piece.rstrip("/").split("/") for piece in _pieces(argument)] for argument in arguments
+    }
+    above = [place[:-1] for pieces in parts.values() for place in pieces]
+    same = takewhile(lambda names: len(set(names)) == 1, zip(*above, strict=False))
+    shared = len(list(same)) if len(parts) > 1 else 0
+    return {argument: _joined([place[shared:] for place in pieces]) for argument, pieces in parts.items()}
+
+
+def _pieces(argument: str) -> list[str]:
+    return [argument] if Path(argument).is_dir() else argument.split(",")
+
+
+def _joined(places: Sequence[Sequence[str]]) -> str:
+    folders: dict[str, list[str]] = {}
+    for place in places:
+        folders.setdefault("/".join(place[:-1]), []).append(place[-1])
+    named = (names[0] if len(names) == 1 else f"{{{','.join(names)}}}" for names in folders.values())
+    return ",".join(f"{above}/{name}" if above else name for above, name in zip(folders, named, strict=True))
 
 
 def compare(arguments: Sequence[str], metrics: Sequence[str], out: Path | None) -> None:

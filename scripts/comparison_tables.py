@@ -21,8 +21,9 @@ COLUMNS = (
 
 
 def spoken(measure: str) -> str:
-    """`accuracy_greedy,exact` as `accuracy greedy, exact`."""
-    return measure.removesuffix("_rationale").replace("_", " ").replace(",", ", ")
+    """`accuracy_greedy,exact` as `accuracy greedy, exact`; `unfinished,none`, which has no grader, as `unfinished`."""
+    named = measure.removesuffix(",none").removesuffix("_rationale")
+    return named.replace("_", " ").replace(",", ", ")
 
 
 def p_text(p: float) -> str:

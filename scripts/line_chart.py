@@ -128,10 +128,10 @@ def share_limit(highest: float) -> float:
 
 
 def powers(low: float, high: float) -> list[float]:
-    """Powers of ten between two logarithms, at most six; without one the round values between."""
+    """Powers of ten between two logarithms, at most six; with less than two the round values between."""
     first, last = math.ceil(low), math.floor(high)
-    if last < first:
-        return ticks(10**low, 10**high, 3)
+    if last <= first:
+        return ticks(10**low, 10**high, 4)
     every = max(1, math.ceil((last - first + 1) / 6))
     return [10.0**power for power in range(first, last + 1, every)]
 

@@ -28,7 +28,7 @@ def page(reproduction: Reproduction, told: Published, found: Sequence[Cell], req
     parts = [_head(reproduction, told, found)]
     for number, (title, cells) in enumerate(by_section(found).items()):
         shown = [cell for cell in cells if cell.ours is not None]
-        body = _picture(shown) + _table(reproduction, shown) if shown else ""
+        body = _picture(shown, reproduction.unit) + _table(reproduction, shown) if shown else ""
         words = words_by_row(cells)
         if words:
             body += f"<p class=hint>The paper: {escape(words)}.</p>"
@@ -52,18 +52,18 @@ def _head(reproduction: Reproduction, told: Published, found: Sequence[Cell]) ->
     )
 
 
-def _picture(shown: Sequence[Cell]) -> str:
+def _picture(shown: Sequence[Cell], unit: str) -> str:
     """Ours as dots on their intervals, from 0 to 100%; the paper's figures as diamonds."""
-    height = ROW * len(shown) + 40
+    height = ROW * len(shown) + 62
 
     def place(share: float) -> float:
         return SIDE + (WIDTH - 2 * SIDE) * min(max(share, 0.0), 1.0)
 
-    marks = []
+    marks = [f'<text x="{WIDTH / 2}" y="{height - 9}" text-anchor=middle>{escape(unit)}</text>']
     for tick in range(0, 101, 20):
         x = place(tick / 100)
-        marks.append(f'<line class=grid x1="{x:.1f}" x2="{x:.1f}" y1=4 y2="{height - 36}"/>')
-        marks.append(f'<text x="{x:.1f}" y="{height - 12}" text-anchor=middle>{tick}%</text>')
+        marks.append(f'<line class=grid x1="{x:.1f}" x2="{x:.1f}" y1=4 y2="{height - 58}"/>')
+        marks.append(f'<text x="{x:.1f}" y="{height - 34}" text-anchor=middle>{tick}%</text>')
     for number, cell in enumerate(shown):
         assert cell.ours is not None
         y = ROW * number + 36

@@ -10,6 +10,12 @@ Done = Callable[[int], None]
 """Called with the number of rows that are finished so far."""
 
 
+NOT_FINITE = (
+    "scores are not finite numbers: the weights have run away; lower trainer.learning_rate, set trainer.max_grad_norm, "
+    "or check the checkpoint"
+)
+
+
 def ignore(done: int) -> None:
     """Report to nobody."""
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from latro.errors import InputError
+from latro.rollout.base import NOT_FINITE
 
 BLOCK = 256
 """Tokens summed at once: cumulative sums are taken over blocks, and then within the one block that is drawn from."""
@@ -35,10 +36,7 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float = 1.0) -> tupl
     upto_BC = torch.cat(sums, -1).cumsum(-1)
     total_B = upto_BC[:, -1]
     if not total_B.isfinite().all():
-        raise InputError(
-            "the model's scores are not finite numbers: its weights have run away; lower trainer.learning_rate, set "
-            "trainer.max_grad_norm, or check the checkpoint"
-        )
+        raise InputError(f"the model's {NOT_FINITE}")
     threshold_B = below(uniform_B.double() * total_B, total_B)
     block_B = torch.searchsorted(upto_BC, threshold_B[:, None], right=True)[:, 0]
     before_B = torch.where(block_B > 0, upto_BC.gather(1, (block_B - 1).clamp(min=0)[:, None])[:, 0], 0.0)

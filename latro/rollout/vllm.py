@@ -17,7 +17,7 @@ import torch
 
 from latro.encoding import Encoder
 from latro.errors import InputError
-from latro.rollout.base import Continuation, Done, Request, ignore
+from latro.rollout.base import NOT_FINITE, Continuation, Done, Request, ignore
 from latro.rollout.ending import Ending
 
 MODES = ("colocate", "server")
@@ -158,7 +158,13 @@ class VllmEngine:
         """The rows' continuations, from the server: one request a row, as each has its own seed."""
 
         def ask(prompt: list[int], parameters: dict[str, Any]) -> Continuation:
-            found = self.client.generate([prompt], generation_kwargs=parameters)
+            try:
+                found = self.client.generate([prompt], generation_kwargs=parameters)
+            except Exception as error:  # trl raises the class itself where a server refuses
+                if not str(error).startswith("Request failed"):
+                    raise
+                said = " ".join(str(error).split())[:300]
+                raise InputError(f"the vLLM server at {self.config.server_base_url}: {said}") from error
             table = found["logprobs"][0] if found["logprobs"] else []
             return Continuation(
                 tokens=tuple(found["completion_ids"][0]), logprobs=tuple(first for first, *_ in table)
@@ -212,7 +218,4 @@ def ended(answer: Continuation, ending: Ending) -> Continuation:
 def refuse_broken(answer: Continuation) -> None:
     """Raise InputError where a token was drawn with a log-probability that is no number (trl reads NaN as None)."""
     if any(value is None or not math.isfinite(value) for value in answer.logprobs):
-        raise InputError(
-            "vLLM's scores are not finite numbers: the policy's weights have run away; lower trainer.learning_rate, "
-            "set trainer.max_grad_norm, or check the checkpoint"
-        )
+        raise InputError(f"vLLM's {NOT_FINITE}")

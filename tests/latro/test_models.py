@@ -168,8 +168,33 @@ def test_with_lora_the_reference_is_the_adapter_switched_off(kind, folders, tmp_
     again = load_policy(ModelConfig(path=str(tmp_path / "adapter"), dtype="bfloat16"))
     assert torch.equal(logits(again.model), policy)
     assert again.source.name == str(folders[kind])
-    with pytest.raises(InputError, match=r"model.lora.r=8.*has r=4"):
+    with pytest.raises(InputError, match=r"model.lora.r=8.*has 4"):
         load_policy(ModelConfig(path=str(tmp_path / "adapter"), lora=LoraSettings(r=8)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"r": 4, "alpha": 4}, r"model\.lora\.r=4, but the adapter in .* has 2"),
+        ({"alpha": 8}, r"model\.lora\.alpha=8, but the adapter in .* has 4"),
+        ({"rslora": True}, r"model\.lora\.rslora=True, but the adapter in .* has False"),
+        (
+            {"target_modules": ["q_proj"]},
+            r"model\.lora\.target_modules=q_proj, but .* has q_proj, v_proj: give",
+        ),
+    ],
+)
+def test_an_adapter_with_other_settings_than_those_asked_for_is_refused(
+    asked: dict, line: str, llama: Path, tmp_path: Path
+) -> None:
+    own = {"r": 2, "alpha": 4, "target_modules": ["v_proj", "q_proj"]}
+    made = load_policy(ModelConfig(path=str(llama), lora=LoraSettings(**own)))
+    made.model.save_pretrained(tmp_path / "adapter")
+    folder = str(tmp_path / "adapter")
+    load_policy(ModelConfig(path=folder, lora=LoraSettings(**own)))
+    load_policy(ModelConfig(path=folder, lora=LoraSettings(r=2, alpha=4)))
+    with pytest.raises(InputError, match=line):
+        load_policy(ModelConfig(path=folder, lora=LoraSettings(**{**own, **asked})))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,7 +13,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from latro.errors import InputError
-from scripts.compare_runs import main, settings_of
+from scripts.compare_runs import _short, main, settings_of
 from scripts.comparison_tables import latex
 from scripts.contrasts import Contrast, contrasts
 from scripts.sheets import read_sheets
@@ -357,3 +357,10 @@ def test_page_shows_both_outputs_and_asks_for_nothing(written: Path) -> None:
     text = re.sub(r"<[^>]+>", " ", page)
     assert "1 of 4" in text
     assert page.count('class="gap up"') == 1
+
+
+def test_a_settings_name_leaves_out_what_all_folders_share() -> None:
+    seeds, pattern = "runs/a/seed_0,runs/a/seed_1", "runs/b/*"
+    assert _short([seeds, pattern]) == {seeds: "a/{seed_0,seed_1}", pattern: "b/*"}
+    assert _short(["runs/a", "runs/b,other/c"]) == {"runs/a": "runs/a", "runs/b,other/c": "runs/b,other/c"}
+    assert _short(["runs/a"]) == {"runs/a": "runs/a"}

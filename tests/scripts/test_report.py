@@ -10,7 +10,7 @@ import pytest
 from scripts.comparing import compare_arms
 from scripts.folders import Kind, kind_of
 from scripts.learning import learn
-from scripts.line_chart import short, ticks
+from scripts.line_chart import powers, short, ticks
 from scripts.report import main
 from tests.scripts.clerk import EVALUATED, configuration
 from tests.scripts.run_folders import ATTACK, training
@@ -238,6 +238,8 @@ def test_ticks_are_round_and_short() -> None:
     assert ticks(-1.5, 0.1, 5) == [-1.5, -1.0, -0.5, 0.0]
     assert ticks(0, 4, 6, whole=True) == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert ticks(3, 3, 5) == [3]
+    assert powers(0.5, 3.5) == [10, 100, 1000]
+    assert powers(0.6, 1.1) == [5, 10]  # one power of ten alone would be no scale
     assert [short(value) for value in (0.0, -0.25, 12345.0, 2.5e6, 0.0001)] == [
         "0",
         "−0.25",

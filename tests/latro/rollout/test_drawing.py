@@ -41,5 +41,5 @@ def test_borders_of_blocks_belong_to_the_next_token_that_is_possible():
 def test_scores_that_are_not_numbers_are_refused_in_one_line():
     logits = torch.zeros(2, 300)
     logits[1, 7] = math.nan
-    with pytest.raises(InputError, match="the model's scores are not finite numbers: its weights have run"):
+    with pytest.raises(InputError, match="the model's scores are not finite numbers: the weights have run"):
         draw(logits, torch.tensor([0.5, 0.5]))

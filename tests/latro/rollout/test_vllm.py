@@ -241,6 +241,7 @@ class Server(ThreadingHTTPServer):
         self.llm = llm
         self.bodies: list[dict] = []
         self.logprobs_mode = "processed_logprobs"
+        self.refusal = ""
         self.lock = threading.Lock()  # transformers' generate is not to be called by two threads at once
 
     @property
@@ -268,6 +269,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         assert self.path == "/v1/completions"
+        if self.server.refusal:
+            self.send_error(400, self.server.refusal)
+            return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.bodies.append(dict(body))
         assert body.pop("model") == "tiny"
@@ -326,6 +330,19 @@ def test_a_server_is_asked_row_by_row_and_answers_in_order(loaded, server):
     assert sorted(body["seed"] for body in server.bodies[: len(PROMPTS) * K]) == sorted(request.seeds)
 
 
+def test_a_server_that_refuses_a_row_ends_the_run_in_one_line(loaded, server):
+    engine = engine_for(loaded, mode="server", server_base_url=server.url)
+    server.refusal = "this prompt is too long"
+    with (
+        engine.renewed(),
+        pytest.raises(
+            InputError, match=r"the vLLM server at http://.*: Request failed: 400, .*is too long"
+        ) as told,
+    ):
+        engine.continuations(None, encoder_of(loaded), Request(prompts=[(1, 2)], max_tokens=2))
+    assert "\n" not in str(told.value)
+
+
 def test_a_server_that_tells_of_another_distribution_is_refused(loaded, server):
     server.logprobs_mode = "raw_logprobs"
     with pytest.raises(
@@ -353,9 +370,7 @@ def test_starting_vllm_leaves_the_random_numbers_of_the_process_alone(loaded, ll
 @pytest.mark.parametrize("broken", [math.nan, -math.inf, None])
 def test_scores_that_are_no_numbers_stop_the_run(broken: float | None):
     refuse_broken(Continuation(tokens=(1, 2), logprobs=(-1.0, -2.0)))
-    with pytest.raises(
-        InputError, match=r"vLLM's scores are not finite numbers: the policy's weights have run away"
-    ):
+    with pytest.raises(InputError, match=r"vLLM's scores are not finite numbers: the weights have run away"):
         refuse_broken(Continuation(tokens=(1, 2), logprobs=(-1.0, broken)))
 
 
