@@ -84,7 +84,7 @@ class Work:
     lora_rank: int | None = None
     batch_rows: int = 64
     fused_head: bool = True
-    head_memory: float = 1.0
+    head_memory: float = 0.0
     share_prompt: bool = False
     rows: int | None = None
     checkpointing: bool = False

@@ -28,8 +28,9 @@ class ScoringConfig:
 
     fused_head: bool = True
     """Take log-probabilities from hidden states in chunks. False: let the model's head compute all scored logits."""
-    head_memory: float = 1.0
-    """GiB of logits that the fused head may keep for its backward pass; what does not fit is computed again."""
+    head_memory: float = 0.0
+    """GiB of logits that the fused head may keep for its backward pass; what does not fit is computed again:
+    1.6% of an update's products for 8B parameters, 15% for 91M parameters and a vocabulary of 128k."""
     share_prompt: bool = False
     """Run a prompt once for all its rationales. Not with activation checkpointing."""
     rows: int | None = None

@@ -66,9 +66,9 @@ SHAPES = {
     ),
 }  # fmt: skip
 WAYS: dict[str, ScoringConfig] = {
-    "ours": ScoringConfig(head_memory=0.5),
-    "ours, shared prompt": ScoringConfig(head_memory=0.5, share_prompt=True),
-    "ours, two passes": ScoringConfig(head_memory=0.5, rows=4),
+    "ours": ScoringConfig(),
+    "ours, shared prompt": ScoringConfig(share_prompt=True),
+    "ours, two passes": ScoringConfig(rows=4),
 }
 SCHEMES = ("published", "stock RLOO", *WAYS)
 AGREEMENT = 1e-5
@@ -198,20 +198,19 @@ def warm_up(scheme: str, model: Any, reference: Any, batch: RationaleBatch) -> N
     model.zero_grad(set_to_none=True)
 
 
-def flops(shape: UpdateShape, scheme: str, head_memory: float = 0.5) -> float:
+def flops(shape: UpdateShape, scheme: str) -> float:
     """Multiply-adds times two of the matrix products with weights; attention's own, some 6 to 10% more, left out.
 
     Body and head are counted in token-forwards; a backward pass is two.
     """
     p, z, y, K = shape.prompt, shape.rationale, shape.answer, shape.K
-    kept = min(1.0, head_memory * 2**30 / (4 * shape.vocabulary * K * (z + y)))
-    fused = 3 + (1 - kept)  # forward, backward, and what had to be computed again
+    fused = 4  # forward, backward, and the logits once more, as none are kept
     body, head = {
         "published": ((p + z) * 2 + (p + z + y) + 3 * (2 * (p + z) + y),) * 2,
         "stock RLOO": (5 * (p + z), 2 * z + 4 * z),
         "ours": ((p + z) + 3 * (p + z + y), z + fused * (z + y)),
         "ours, shared prompt": ((p / K + z) + 3 * (p / K + z + y), z + fused * (z + y)),
-        "ours, two passes": ((p + z) + 4 * (p + z + y), z + (1 + 3) * (z + y)),
+        "ours, two passes": ((p + z) + 4 * (p + z + y), z + (1 + fused) * (z + y)),
     }[scheme]
     layer = shape.hidden * shape.hidden * 3 + 3 * shape.hidden * shape.intermediate
     return 2.0 * K * (body * layer * shape.layers + head * shape.vocabulary * shape.hidden)

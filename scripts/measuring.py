@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -69,9 +70,12 @@ def peak_of(call: Callable[[], object]) -> float:
 
 
 def in_fresh_process(work: Callable[..., float], *arguments: object) -> float:
-    """What `work(*arguments)` returns in a process of its own, where nothing was allocated before."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)
+    """What `work(*arguments)` returns in a process of its own, where nothing was allocated before.
+
+    Raises BrokenProcessPool where that process is killed, as for want of memory.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 def matmul_rate(size: int = 1024, seconds: float = 0.5) -> float:
