@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pract.errors import InputError
@@ -29,6 +30,32 @@ def initial_principles(
                 f"{place}: the principle of {name!r} is {text!r}, not text: write it as one string"
             )
     return Principles(texts={name: " ".join((texts or {}).get(name, "").split()) for name in names})
+
+
+def without(principles: Principles, action: str) -> Principles:
+    """The principles but for one action's: is the text needed? Raises InputError for an action that has none."""
+    told = [name for name, text in principles.texts.items() if text]
+    if action not in told:
+        raise InputError(
+            f"{principles.author}: {action!r} has no principle to leave out; there are {', '.join(told) or 'none'}"
+        )
+    texts = {name: "" if name == action else text for name, text in principles.texts.items()}
+    return replace(principles, texts=texts, author=f"{principles.author}, without {action}")
+
+
+def misplaced(principles: Principles) -> Principles:
+    """Each text under the next action that has one, or where it is alone under the next action.
+
+    As many words as before that say the same: is it the text or its place that matters? Raises InputError where there
+    is no text, or one action alone.
+    """
+    texts = dict(principles.texts)
+    told = [name for name, text in texts.items() if text]
+    places = told if len(told) > 1 else list(texts)
+    if not told or len(places) < 2:
+        raise InputError(f"{principles.author}: there are no principles that could change their places")
+    moved = {there: texts[here] for here, there in zip(places, [*places[1:], places[0]], strict=True)}
+    return replace(principles, texts={**texts, **moved}, author=f"{principles.author}, misplaced")
 
 
 def in_order(texts: Mapping[str, str], actions: Sequence[ActionSpec]) -> dict[str, str]:

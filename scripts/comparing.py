@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
-from pract.agent import STYLES, Agent, AgentConfig, check_names
+from pract.agent import Agent
 from pract.budget import Estimate, Ledger, estimate
 from pract.calls import RecordedChat
 from pract.envs.base import EnvironmentFactory
@@ -18,23 +18,15 @@ from pract.errors import InputError
 from pract.evaluation import Outcome, error_counts, evaluate, outcome, unrecorded
 from pract.events import EventLog, begin_run, key_of
 from pract.fitting import refuse_no_room
-from pract.principles import initial_principles
 from pract.prompts import call_text
 from pract.records import to_json
 from pract.rounds import log_outage, stop_reason
 from pract.rpo import shuffled
 from pract.seats import Seats
-from pract.types import ActionSpec, Episode, Principles, Task
+from pract.types import ActionSpec, Episode, Task
 from pract.wiring import spent_before
-from scripts.casting import (
-    Written,
-    build_agent,
-    build_budget,
-    environment_factory,
-    open_roles,
-    read_principles,
-    until_stopped,
-)
+from scripts.arms import Arm, cast_arms
+from scripts.casting import build_budget, environment_factory, open_roles, until_stopped
 from scripts.learning import BY_HAND, tell_estimate, tell_unrecorded
 from scripts.outcomes import print_arms, results_json
 from scripts.progress import EpisodeBar
@@ -43,14 +35,6 @@ from scripts.report import write_report
 
 DRAW = 0
 """Which draw `limit` takes: the same tasks under every seed, so that seeds can be compared."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
-    """One agent of the comparison."""
-
-    config: AgentConfig
-    principles: Principles | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,52 +108,6 @@ def look(factory: EnvironmentFactory, cfg: DictConfig) -> World:
         )
     finally:
         environment.close()
-
-
-def cast_arms(cfg: DictConfig, actions: Sequence[ActionSpec]) -> dict[str, Arm]:
-    """The agents to compare. Arms that lack their principles, or cannot be ranked, are left out, and that is said.
-
-    Raises InputError for an unknown style, for principles of unknown actions, and if no arm is left.
-    """
-    base = build_agent(cfg)
-    learned = read_principles(cfg.principles)
-    given = OmegaConf.to_container(cfg.arms, resolve=True)
-    assert isinstance(given, dict)
-    arms: dict[str, Arm] = {}
-    for name, settings in given.items():
-        if not isinstance(settings, dict) or set(settings) - {"style", "principles"}:
-            raise InputError(f"arms.{name!s}={settings!r}: write it as {{style: ..., principles: ...}}")
-        style = settings.get("style") or base.style
-        if base.calls == "choice" and style in STYLES and style != "act":
-            print(
-                f"arm {name!s} is left out: agent.calls=choice ranks actions, and {style} has thoughts to write"
-            )
-            continue
-        config = replace(base, style=style)
-        source = settings.get("principles")
-        if source is None:
-            arms[str(name)] = Arm(config=config, principles=None)
-            continue
-        principles = _principles(source, learned, actions)
-        if principles is None:
-            print(f"arm {name!s} is left out: there are no {source} principles (principles={cfg.principles})")
-            continue
-        arms[str(name)] = Arm(config=config, principles=principles)
-    if not arms:
-        raise InputError("arms: none is left; give principles=RUN/principles.json or arms without principles")
-    return arms
-
-
-def _principles(source: str, run: Written | None, actions: Sequence[ActionSpec]) -> Principles | None:
-    """What an arm's `principles` stands for; None if it holds no text."""
-    first = source == "initial"
-    written = run if source in ("initial", "learned") else read_principles(source)
-    if written is None:
-        return None
-    texts = initial_principles(actions, written.first if first else written.best, written.place).texts
-    found = Principles(texts=texts, notes=() if first else written.notes, author=written.place)
-    check_names(found, actions)
-    return found if any(found.texts.values()) or found.notes else None
 
 
 def expected(agents: Mapping[str, Agent], tasks: Sequence[Task], attempts: int) -> Estimate:

@@ -15,15 +15,16 @@ from pract.llm.base import ChatError, ChatErrorKind
 from pract.llm.scripted import ScriptedChat
 from pract.types import Status
 from scripts import comparing
+from scripts.arms import cast_arms
 from scripts.casting import environment_factory
 from scripts.compare_runs import settings_of
-from scripts.comparing import cast_arms, compare_arms
+from scripts.comparing import compare_arms
 from scripts.contrasts import contrasts
 from scripts.learning import learn
 from scripts.loopback import loopback
 from scripts.outcomes import compare_pairs, estimates, pass_hat
 from tests.pract.llm import bad_server
-from tests.scripts.clerk import EVALUATED, configuration
+from tests.scripts.clerk import EVALUATED, configuration, recorder
 
 SCRIPTED = ("env=todo", "agent=act", "llm=scripted", "limit=2")
 
@@ -243,9 +244,27 @@ def test_hand_written_principles_and_another_runs_are_arms_too(principles: Path,
     assert results["agents"]["hand"]["principles"]["finish"].startswith("Finish when an observation holds")
 
 
+def test_an_ablation_tells_which_principle_matters(principles: Path, tmp_path: Path) -> None:
+    """The made-up clerk looks first where `finish` tells it to, and reads no other principle."""
+    asked = (*EVALUATED, f"principles={principles}", "ablate=true", *recorder(tmp_path / "calls.jsonl"))
+    results = compare_arms(evaluation(tmp_path / "run", *asked))
+    scores = {arm: results["results"]["todo"][f"score,{arm}"] for arm in results["agents"]}
+    assert scores == {
+        "learned": 1.0, "without_get_projects": 1.0, "without_get_tasks": 1.0, "without_finish": 0.25,
+        "misplaced": 0.25, "none": 0.25,
+    }  # fmt: skip
+    texts = {name: arm["principles"] for name, arm in results["agents"].items()}
+    assert texts["without_finish"] == texts["learned"] | {"finish": ""}
+    assert texts["misplaced"]["get_projects"] == texts["learned"]["finish"]
+    assert texts["none"] is None
+    held = contrasts(settings_of([str(tmp_path / "run")]), ["score"])
+    assert [(row.setting, row.base) for row in held] == [(arm, "learned") for arm in list(scores)[1:]]
+
+
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
+        (["ablate=true"], "ablate=true needs principles to leave out: give principles=RUN/principles.json"),
         (["split=dev"], "there is no split 'dev'; the environment has train, validation, test"),
         (["limit=0"], "leaves no task"),
         (["attempts=0"], "attempts=0 is below 1"),
