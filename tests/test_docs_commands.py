@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from scripts.compare_runs import read_arguments
+from scripts import compare_runs, export_episodes
 from scripts.entry import INPUT_ERRORS  # importing it registers the resolver that names folders
 from scripts.reproduce import selected
 from scripts.reproduce_request import read_request
@@ -58,7 +58,8 @@ def reproduces(arguments: Sequence[str]) -> None:
 
 OTHERS: dict[str, Callable[[Sequence[str]], object]] = {
     "sweep": sweeps,
-    "compare_runs": read_arguments,
+    "compare_runs": compare_runs.read_arguments,
+    "export_episodes": export_episodes.read_arguments,
     "history": one_folder,
     "report": list,  # run folders, whatever they are
     "reproduce": reproduces,
@@ -69,7 +70,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], object]] = {
 @cache
 def check(script: str, arguments: tuple[str, ...]) -> None:
     """Raise what the script would refuse these arguments with."""
-    if "--help" in arguments:
+    if "--help" in arguments or "--config-dir" in arguments:  # the folder is the reader's
         assert (ROOT / f"scripts/{script}.py").exists()
     elif script in OTHERS:
         OTHERS[script](arguments)

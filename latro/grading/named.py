@@ -40,6 +40,12 @@ def final(example: Example, output: str) -> Graded:
     return final_text(example, output)
 
 
+def answer_line(example: Example, output: str) -> Graded:
+    """The output's last line is the gold answer line, letter by letter: for answers that a program reads."""
+    said = output.rstrip().rpartition("\n")[2].strip()
+    return Graded(extracted=said or None, correct=said == example.answer.strip())
+
+
 GRADERS: Mapping[str, Grader] = {
     "final": final,
     "final_number": final_number,
@@ -52,6 +58,7 @@ GRADERS: Mapping[str, Grader] = {
     "flexible": flexible,
     "exact_option": exact_option,
     "symbolic": symbolic,
+    "answer_line": answer_line,
 }
 """Our own graders; any other is named by its import path."""
 

@@ -147,3 +147,21 @@ def test_an_unknown_grader_is_refused(name: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         named_grader(name)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("output", "correct"),
+    [
+        ('I should look.\nAction: look[{"at": "x."}]', True),
+        ('Action: look[{"at": "x."}] \n', True),
+        ('Action: look[{"at": "x"}]', False),
+        ('Action: look[{"at": "x."}]\nand more', False),
+        ("", False),
+    ],
+)
+def test_an_answer_for_programs_is_right_letter_by_letter(output: str, correct: bool) -> None:
+    call = 'look[{"at": "x."}]'
+    example = Example(id="1", question="", prompt="", answer=f"Action: {call}", gold=call)
+    graded = named_grader("answer_line")(example, output)
+    assert graded.correct is correct
+    assert (graded.extracted is None) == (output == "")

@@ -1,0 +1,227 @@
+"""An agent's own calls as rows to learn from: python -m scripts.export_episodes RUN [RUN ...] --out FOLDER
+
+RUN is an evaluation of agents on tasks that may be learned from (`evaluate_pract split=train`). Each call of an episode
+that did well becomes one row: what the agent saw is the prompt, its thought the rationale, the call the answer. FOLDER
+gets train.jsonl and validation.jsonl, and a recipe to train on them without a verifier of thoughts:
+
+    python -m scripts.train_latro --config-dir FOLDER experiment=episodes model=... model.path=...
+
+The model then plays as `agent=react_inline` under the same principles. `messages` of a row is the conversation as it
+was played, with the reply, for whatever else reads conversations.
+
+    --arm ARM          whose episodes; needed where a run has several arms
+    --least-score X    of an episode; 1 takes solved ones alone
+"""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from latro.errors import InputError
+from pract.agent import Agent, AgentConfig
+from pract.calls import digest
+from pract.errors import InputError as PractInputError
+from pract.llm.scripted import ScriptedChat
+from pract.prompts import call_text
+from pract.records import from_json
+from pract.types import Episode, Message, Principles, Step, Task
+from scripts.folders import read_json, rows
+from scripts.run import lines, write_text
+
+VALIDATION_ONE_IN = 8
+"""Tasks; all rows of a task are in one split."""
+INLINE: dict[str, Any] = {
+    "style": "react",
+    "calls": "text",
+    "turns": "one",
+    "thoughts": "inline",
+    "example_turns": False,
+}
+"""The agent for whom a thought stands before the call, in one reply to one turn: LaTRO's rationale and answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One arm of a finished evaluation."""
+
+    folder: Path
+    arm: str
+    environment: str
+    played: Agent
+    """As it played."""
+    inline: Agent
+    """Under the same principles, with a thought before each call."""
+
+
+def open_source(folder: Path, arm: str) -> Source:
+    """Raises InputError for a folder without a finished evaluation, a split that is not to be learned from, and an arm
+    that is not there or not named.
+    """
+    results = read_json(folder / "results.json")
+    if results is None or "agents" not in results:
+        raise InputError(f"{folder}: no finished run of evaluate_pract; give the folder of one")
+    if results["split"] == "test":
+        raise InputError(
+            f"{folder} played the test split, which is not learned from: run evaluate_pract split=train"
+        )
+    agents = results["agents"]
+    if not arm and len(agents) == 1:
+        arm = next(iter(agents))
+    if arm not in agents:
+        raise InputError(f"{folder}: --arm {arm or '(none)'}: name one of {', '.join(agents)}")
+    from scripts.casting import environment_factory
+
+    environment = environment_factory(OmegaConf.load(folder / "config.yaml"))()  # type: ignore[arg-type]
+    try:
+        actions = environment.actions()
+    finally:
+        environment.close()
+    config = from_json(AgentConfig, agents[arm]["settings"])
+    texts = agents[arm]["principles"]
+    principles = None if texts is None else Principles(texts=texts)
+    silent = ScriptedChat([])
+    return Source(
+        folder=folder,
+        arm=arm,
+        environment=next(iter(results["versions"])),
+        played=Agent(silent, config, actions, principles),
+        inline=Agent(silent, replace(config, **INLINE), actions, principles),
+    )
+
+
+def exported(source: Source, least_score: float) -> Iterator[dict[str, Any]]:
+    """The rows of the arm's episodes, in the order in which they were played.
+
+    Left out are episodes below the score, replies without a call, thoughts that are calls of their own, and calls that
+    were refused or brought nothing new. Raises InputError where a prompt is not the one that was played: then the
+    environment or the wording has changed since.
+    """
+    for row in rows(source.folder / "episodes.jsonl"):
+        episode = from_json(Episode, row)
+        if episode.id.split("/")[1] != source.arm or not episode.status.counts or episode.score < least_score:
+            continue
+        task = Task(id=episode.task_id, instruction=episode.instruction)
+        for number, step in enumerate(episode.steps):
+            if step.action is None or step.inner or step.refused or step.repeated:
+                continue
+            before = episode.steps[:number]
+            played = source.played.prompt(task, episode.first_observation, before, dropped=step.dropped)
+            if source.played.config.calls != "choice" and digest(played) != step.prompt:
+                raise InputError(
+                    f"{source.folder}/episodes.jsonl: {episode.id}, step {step.index}: the prompt is not the one that "
+                    "was played: the environment, its data or the wording has changed; play it again"
+                )
+            told = [earlier for earlier in before if not earlier.inner]
+            [system, user] = source.inline.prompt(task, episode.first_observation, told, dropped=step.dropped)
+            yield {
+                "id": f"{episode.id}#{step.index}",
+                "task": episode.task_id,
+                "score": episode.score,
+                "system": system.content,
+                "prompt": user.content,
+                "thought": f"Thought: {step.thought}" if step.thought else "",
+                "call": call_text(step.action),
+                "messages": [spoken(message) for message in [*played, said(step)]],
+            }
+
+
+def said(step: Step) -> Message:
+    """The reply as it was given, as the agent's own turn."""
+    return Message(role="assistant", content=step.reply.text, tool_calls=step.reply.tool_calls)
+
+
+def spoken(message: Message) -> dict[str, Any]:
+    """A turn in OpenAI's form."""
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return turn | ({"tool_call_id": message.tool_call_id} if message.tool_call_id else {})
+
+
+def held_out(task: str) -> bool:
+    """Whether a task's rows are for validation: the same ones whatever else is exported."""
+    return int.from_bytes(hashlib.blake2b(task.encode(), digest_size=8).digest()) % VALIDATION_ONE_IN == 0
+
+
+def recipe(folder: Path, environment: str, system: str) -> str:
+    """The experiment that trains on the rows."""
+    content: Mapping[str, Any] = {
+        "defaults": [{"override /task": "rows"}],
+        "name": f"latro/{environment}_calls",
+        "task": {
+            "name": f"{environment}_calls",
+            "path": str(folder.resolve()),
+            "id": "id",
+            "question": "prompt",
+            "prompt_template": "{question}",
+            "answer": "call",
+            "rationale": "thought",
+            "answer_template": "Action: {gold}",
+            "answer_markers": ["Action:"],
+            "graders": ["answer_line"],
+            "main_grader": "answer_line",
+        },
+        "model": {"system_prompt": system},
+    }
+    return "# @package _global_\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+
+
+def export(folders: Sequence[Path], arm: str, least_score: float, out: Path) -> None:
+    """Write rows and recipe, and say how many there are. Raises InputError, before anything is written."""
+    sources = [open_source(folder, arm) for folder in folders]
+    found = [row for source in sources for row in exported(source, least_score)]
+    systems = {row.pop("system") for row in found}
+    if len(systems) > 1:
+        raise InputError(
+            f"the episodes were played under {len(systems)} different instructions or principles, and a policy is "
+            "trained under one: export them apart"
+        )
+    splits = {
+        "train": [row for row in found if not held_out(row["task"])],
+        "validation": [row for row in found if held_out(row["task"])],
+    }
+    if not all(splits.values()):
+        counts = ", ".join(f"{len(part)} for {name}" for name, part in splits.items())
+        raise InputError(f"{len(found)} calls are left ({counts}): play more tasks, or lower --least-score")
+    (out / "experiment").mkdir(parents=True, exist_ok=True)
+    for name, part in splits.items():
+        write_text(out / f"{name}.jsonl", lines(part))
+    write_text(out / "experiment/episodes.yaml", recipe(out, sources[0].environment, systems.pop()))
+    print(f"{len(splits['train'])} calls to learn from, {len(splits['validation'])} for validation: {out}")
+
+
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """What a command line says. Exits for one that cannot be read."""
+    parser = argparse.ArgumentParser(
+        prog="export_episodes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--arm", default="", metavar="ARM")
+    parser.add_argument("--least-score", type=float, default=1.0, metavar="X")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Export what the command line names; the exit status."""
+    given = read_arguments(arguments)
+    try:
+        export(given.runs, given.arm, given.least_score, given.out)
+    except (InputError, PractInputError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
