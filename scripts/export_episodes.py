@@ -171,7 +171,7 @@ def recipe(folder: Path, environment: str, system: str) -> str:
             "graders": ["answer_line"],
             "main_grader": "answer_line",
         },
-        "model": {"system_prompt": system},
+        "model": {"system_prompt": system.replace("${", "\\${")},  # else OmegaConf would look it up
     }
     return "# @package _global_\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
 from scripts.comparing import compare_arms
-from scripts.export_episodes import exported, held_out, main, open_source
+from scripts.export_episodes import exported, held_out, main, open_source, recipe
 from tests.latro.tiny_models import tiny_folder
 from tests.scripts.clerk import configuration, recorder
 
@@ -84,6 +85,12 @@ def test_a_training_takes_the_rows_by_the_recipe_beside_them(run: Path, tmp_path
     assert results["n-samples"]["todo_calls"]["effective"] == 2
     assert "# Action Principles\n- get_projects: " in cfg.model.system_prompt
     assert sample["log_answer"] < 0
+
+
+def test_instructions_reach_the_model_letter_by_letter(tmp_path: Path):
+    said = 'Pay ${price} "at once"\n# Actions\n- buy[{"id": "..."}]: é'
+    (tmp_path / "episodes.yaml").write_text(recipe(tmp_path, "shop", said))
+    assert OmegaConf.load(tmp_path / "episodes.yaml").model.system_prompt == said
 
 
 def test_what_must_not_be_learned_from_is_refused(
