@@ -103,13 +103,14 @@ def exported(source: Source, least_score: float) -> Iterator[dict[str, Any]]:
     were refused or brought nothing new. Raises InputError where a prompt is not the one that was played: then the
     environment or the wording has changed since.
     """
+    offered = {spec.name for spec in source.inline.actions}
     for row in rows(source.folder / "episodes.jsonl"):
         episode = from_json(Episode, row)
         if episode.id.split("/")[1] != source.arm or not episode.status.counts or episode.score < least_score:
             continue
         task = Task(id=episode.task_id, instruction=episode.instruction)
         for number, step in enumerate(episode.steps):
-            if step.action is None or step.inner or step.refused or step.repeated:
+            if step.action is None or step.action.name not in offered or step.refused or step.repeated:
                 continue
             before = episode.steps[:number]
             played = source.played.prompt(task, episode.first_observation, before, dropped=step.dropped)
@@ -118,10 +119,10 @@ def exported(source: Source, least_score: float) -> Iterator[dict[str, Any]]:
                     f"{source.folder}/episodes.jsonl: {episode.id}, step {step.index}: the prompt is not the one that "
                     "was played: the environment, its data or the wording has changed; play it again"
                 )
-            told = [earlier for earlier in before if not earlier.inner]
+            told = [earlier for earlier in before if earlier.action is None or earlier.action.name in offered]
             [system, user] = source.inline.prompt(task, episode.first_observation, told, dropped=step.dropped)
             yield {
-                "id": f"{episode.id}#{step.index}",
+                "id": f"{episode.task_id}/{episode.seed}/{step.index}",
                 "task": episode.task_id,
                 "score": episode.score,
                 "system": system.content,

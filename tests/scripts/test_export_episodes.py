@@ -40,12 +40,13 @@ def test_calls_of_solved_tasks_become_rows_with_the_prompt_of_an_agent_that_thin
     episodes = {e["id"]: e for e in table(run / "episodes.jsonl") if e["id"].startswith("evaluate/learned/")}
     solved = [name for name, episode in episodes.items() if episode["score"] == 1]
     found = [row for rows in parts.values() for row in rows]
-    assert {row["id"].partition("#")[0] for row in found} == set(solved)
-    [first] = [row for row in found if row["id"] == f"{solved[0]}#0"]
+    assert {row["task"] for row in found} == {episodes[name]["task_id"] for name in solved}
+    place = f"{episodes[solved[0]]['task_id']}/0"
+    [first] = [row for row in found if row["id"] == f"{place}/0"]
     assert first["call"] == "get_projects[{}]"
     assert first["prompt"].startswith(f"# Execution\nTask: {episodes[solved[0]]['instruction']}")
     assert first["prompt"].endswith("then `Action:` with one call.")
-    [second] = [row for row in found if row["id"] == f"{solved[0]}#1"]
+    [second] = [row for row in found if row["id"] == f"{place}/1"]
     assert "\nAction: get_projects[{}]\nObservation: " in second["prompt"]
     assert [turn["role"] for turn in second["messages"]] == ["system", "user", "assistant"]
     assert second["messages"][1]["content"].endswith(
@@ -131,3 +132,28 @@ def test_rows_of_two_sets_of_principles_are_not_mixed(
     )
     assert main([str(run), str(folder), "--arm", "learned", "--out", str(tmp_path / "out")]) == 2
     assert "played under 2 different instructions or principles" in capsys.readouterr().err
+
+
+def test_thoughts_that_were_calls_of_their_own_are_neither_rows_nor_history(tmp_path: Path):
+    """An agent with Think as an action becomes one that thinks before a call."""
+    answers = ['Think[{"response": "look"}]', "get_projects[{}]", 'finish[{"answer": "?"}]']
+    asked = (
+        "agent=react",
+        "env=todo",
+        "llm=scripted",
+        "split=train",
+        "limit=1",
+        "~arms.act",
+        "~arms.learned",
+    )
+    told = (
+        f"llm.answers={json.dumps(answers)}",
+        "~arms.initial",
+        f"output_dir={tmp_path}/run",
+        "concurrency=1",
+    )
+    compare_arms(configuration("evaluate_pract", *asked, *told))
+    first, second = exported(open_source(tmp_path / "run", ""), 0.0)
+    assert (first["call"], second["call"]) == ("get_projects[{}]", 'finish[{"answer": "?"}]')
+    assert "Think" not in first["prompt"] + first["system"] + second["prompt"]
+    assert "Think[" in first["messages"][1]["content"]
