@@ -14,7 +14,6 @@ was played, with the reply, for whatever else reads conversations.
 """
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,10 +24,12 @@ import yaml
 from omegaconf import OmegaConf
 
 from latro.errors import InputError
+from latro.tasks.dataset import bucket
 from pract.agent import Agent, AgentConfig
 from pract.calls import digest
 from pract.errors import InputError as PractInputError
 from pract.llm.scripted import ScriptedChat
+from pract.llm.wire import messages_json
 from pract.prompts import call_text
 from pract.records import from_json
 from pract.types import Episode, Message, Principles, Step, Task
@@ -129,7 +130,7 @@ def exported(source: Source, least_score: float) -> Iterator[dict[str, Any]]:
                 "prompt": user.content,
                 "thought": f"Thought: {step.thought}" if step.thought else "",
                 "call": call_text(step.action),
-                "messages": [spoken(message) for message in [*played, said(step)]],
+                "messages": messages_json([*played, said(step)]),
             }
 
 
@@ -138,20 +139,9 @@ def said(step: Step) -> Message:
     return Message(role="assistant", content=step.reply.text, tool_calls=step.reply.tool_calls)
 
 
-def spoken(message: Message) -> dict[str, Any]:
-    """A turn in OpenAI's form."""
-    turn: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        turn["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    return turn | ({"tool_call_id": message.tool_call_id} if message.tool_call_id else {})
-
-
 def held_out(task: str) -> bool:
     """Whether a task's rows are for validation: the same ones whatever else is exported."""
-    return int.from_bytes(hashlib.blake2b(task.encode(), digest_size=8).digest()) % VALIDATION_ONE_IN == 0
+    return bucket(task, VALIDATION_ONE_IN) == 0
 
 
 def recipe(folder: Path, environment: str, system: str) -> str:
