@@ -2,7 +2,8 @@
 
 `http://127.0.0.1:PORT/MODE/v1` is the base address; MODE is a fault, or `ok`. `MODE.N.NAME` commits the fault
 on the first N calls of that address and behaves afterwards (NAME keeps counters apart); `mixed` draws a fault
-for every other call, by the call's number alone. Latency in milliseconds follows a `~`: `ok~50`.
+for every other call, by what is asked and how often it was asked before, in whatever order the calls arrive.
+Latency in milliseconds follows a `~`: `ok~50`.
 Run as a program it prints its port and serves until it is killed.
 """
 
@@ -33,6 +34,8 @@ class Server:
 
     calls: Counter[str] = field(default_factory=Counter)
     """Calls of chat completions by mode, as the address wrote it."""
+    asked: Counter[bytes] = field(default_factory=Counter)
+    """Calls in mode `mixed` by their body."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     in_flight: int = 0
@@ -94,7 +97,8 @@ def answer(server: Server, path: str, headers: dict[str, str], body: bytes) -> b
     if len(parts) > 1 and server.calls[mode] > int(parts[1]):
         fault = "ok"
     if fault == "mixed":
-        draw = random.Random(sum(server.calls.values()))
+        server.asked[body] += 1
+        draw = random.Random(body + b"%d" % server.asked[body])
         fault = draw.choice([*FAULTS, *["ok"] * len(FAULTS)])
     return misbehave(fault, request, headers)
 

@@ -253,7 +253,7 @@ def test_a_storm_of_faults_ends_with_an_outcome_for_every_call(server: Server) -
 
     async def one(index: int) -> str:
         try:
-            return (await chat.reply(ASK, max_tokens=5, temperature=0.0, tag=str(index))).text
+            return (await chat.reply(ASK, max_tokens=5, temperature=0.0, seed=index, tag=str(index))).text
         except ChatError as error:
             return error.kind.value
 
