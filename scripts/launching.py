@@ -117,15 +117,20 @@ def child_environment(plan: Plan) -> dict[str, str]:
     return {**({"OMP_NUM_THREADS": str(share)} if plan.config.jobs > 1 else {}), **os.environ}
 
 
-def last_words(log: Path) -> str:
-    """The line of a failed job's log that says why: its last error, or just its last line."""
+def last_words(log: Path, status: int) -> str:
+    """Why a job failed: the last error in its log or just the last line, behind the signal that killed it."""
+    if status in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return (
+            "killed by SIGKILL, as happens where memory runs out: see plan=true, and run fewer jobs at once"
+        )
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "left no log"
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
     told = [line for line in lines if re.match(r"error: |[\w.]+(Error|Exception|Interrupt)\b", line)]
-    return (told or lines or ["left an empty log"])[-1].removeprefix("error: ")[:300]
+    words = (told or lines or ["left an empty log"])[-1].removeprefix("error: ")[:300]
+    return f"killed by signal {-status} ({signal.strsignal(-status)}): {words}" if status < 0 else words
 
 
 def cluster_child(arguments: list[str], log: str, folder: str) -> int:

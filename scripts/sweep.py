@@ -90,7 +90,7 @@ class Sweep:
     def ended(self, job: Job, status: int, seconds: float) -> None:
         """Note how a job ended, and say it."""
         done = status == 0 and read_outcome(job.folder) is not None
-        error = "" if done else last_words(log_of(self.plan, job))
+        error = "" if done else last_words(log_of(self.plan, job), status)
         self.results[job.folder] = Result(
             job=job, status="finished" if done else "failed", error=error, seconds=round(seconds, 1)
         )

@@ -66,6 +66,22 @@ def test_a_grid_has_a_folder_for_each_job() -> None:
     assert len({job.folder for job in alike}) == 2  # their names differ only in what a file name loses
 
 
+def test_a_killed_job_names_its_signal(tmp_path: Path, capsys) -> None:
+    killed = "launch='sh -c \"echo step 3; kill -{} $$\"'"
+    for signal_number, why in [
+        (9, "killed by SIGKILL, as happens where memory runs out: see plan=true, and run fewer jobs at once"),
+        (6, "killed by signal 6 (Aborted): step 3"),
+    ]:
+        arguments = [
+            SMOKE[0],
+            f"sweep_dir={tmp_path}/{signal_number}",
+            killed.format(signal_number),
+            "seed=0,1",
+        ]
+        assert main(arguments) == 1
+        assert f"FAILED all/seed=0: {why}" in capsys.readouterr().out
+
+
 def test_a_sweeps_record_holds_no_secret() -> None:
     (job,) = read_plan([SMOKE[0], "+trainer.hub_token=hf_x", "seed=0"]).grid()
     assert job.overrides == (SMOKE[0], "+trainer.hub_token=hf_x", "seed=0")
