@@ -23,6 +23,8 @@ class Arm:
 def cast_arms(cfg: DictConfig, actions: Sequence[ActionSpec]) -> dict[str, Arm]:
     """The agents to compare. Arms that lack their principles, or cannot be ranked, are left out, and that is said.
 
+    A run that learned nothing is worth what its agent is without principles, and plays so: a method must not drop
+    out of a comparison by failing.
     Raises InputError for an unknown style, for principles of unknown actions, and if no arm is left.
     """
     base = build_agent(cfg)
@@ -47,7 +49,9 @@ def cast_arms(cfg: DictConfig, actions: Sequence[ActionSpec]) -> dict[str, Arm]:
             arms[str(name)] = Arm(config=config, principles=None)
             continue
         principles = _principles(source, learned, actions)
-        if principles is None:
+        if principles is None and source == "learned" and learned is not None:
+            print(f"arm {name!s} plays without principles: {cfg.principles} holds none")
+        elif principles is None:
             print(f"arm {name!s} is left out: there are no {source} principles (principles={cfg.principles})")
             continue
         arms[str(name)] = Arm(config=config, principles=principles)

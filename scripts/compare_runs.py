@@ -19,7 +19,8 @@ from latro.errors import InputError
 from scripts.comparison_page import comparison_page
 from scripts.comparison_tables import csv_text, flips_csv, latex_text, print_contrasts
 from scripts.contrasts import Setting, contrasts, ordered_by_seed, unlike_settings
-from scripts.run import write_text
+from scripts.entry import status_of
+from scripts.run import refuse_unwritable, write_text
 from scripts.sheets import Sheet, read_sheets
 
 NAMES = "name two runs: python -m scripts.compare_runs BASE OTHER"
@@ -43,7 +44,7 @@ def _matching(piece: str) -> list[Path]:
     if path.exists() or not any(letter in piece for letter in "*?["):
         return [path]
     start = Path(path.anchor)
-    return sorted(start.glob(str(path.relative_to(start))))
+    return sorted(found for found in start.glob(str(path.relative_to(start))) if found.is_dir())
 
 
 def settings_of(arguments: Sequence[str]) -> list[Setting]:
@@ -109,8 +110,10 @@ def _joined(places: Sequence[Sequence[str]]) -> str:
     return ",".join(f"{above}/{name}" if above else name for above, name in zip(folders, named, strict=True))
 
 
-def compare(arguments: Sequence[str], metrics: Sequence[str], out: Path | None) -> None:
-    """Read, refuse what is unlike, compare, print, write."""
+def compare(arguments: Sequence[str], metrics: Sequence[str], out: Path | None) -> int:
+    """Read, refuse what is unlike, compare, write, print; the exit status."""
+    if out is not None:
+        refuse_unwritable(out, "--out")
     settings = settings_of(arguments)
     found = contrasts(settings, metrics)
     if not found:
@@ -118,16 +121,18 @@ def compare(arguments: Sequence[str], metrics: Sequence[str], out: Path | None) 
     first = settings[0].sheets[0]
     about = ", ".join(f"{key} {value[:16]}" for key, value in first.identity.items())
     title = f"{len(first.items)} items; {about}"
-    print_contrasts(found, title)
-    for line in unlike_settings(settings):
-        print(f"warning: {line}", file=sys.stderr)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "comparison.csv", csv_text(found))
         write_text(out / "flips.csv", flips_csv(found))
         write_text(out / "comparison.tex", latex_text(found))
         write_text(out / "comparison.html", comparison_page(settings, found, title))
+    print_contrasts(found, title)
+    for line in unlike_settings(settings):
+        print(f"warning: {line}", file=sys.stderr)
+    if out is not None:
         print(f"written: {out}/comparison.html, .csv, .tex and flips.csv")
+    return 0
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -144,12 +149,7 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     """Compare what the command line names; the exit status."""
     given = read_arguments(arguments)
-    try:
-        compare(given.runs, given.metric, given.out)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return status_of(lambda: compare(given.runs, given.metric, given.out), "stopped by hand")
 
 
 if __name__ == "__main__":

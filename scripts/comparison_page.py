@@ -139,7 +139,7 @@ def _card(base: Setting, setting: Setting, flip: Pair) -> str:
     if right.get("prompt"):
         lines.append(f"<p class=prompt>{cut(right['prompt'], TEXT_SHOWN)}</p>")
     if right.get("gold"):
-        lines.append(f"<p class=sub>gold: {escape(right['gold'])}</p>")
+        lines.append(f"<p class=sub>gold: {escape(str(right['gold']))}</p>")
     if "output" in left and "output" in right:
         which = " (first seed)" if several else ""
         lines.append(

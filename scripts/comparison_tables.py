@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from scripts import stats
@@ -52,7 +53,9 @@ def print_contrasts(found: Sequence[Contrast], title: str, console: Console | No
     """A table for each setting, then the items that flipped in its first measure."""
     console = console or Console()
     for (setting, base), group in by_setting(found).items():
-        table = Table(title=f"{setting}\nagainst {base}", title_justify="left", box=box.SIMPLE, padding=0)
+        table = Table(
+            title=escape(f"{setting}\nagainst {base}"), title_justify="left", box=box.SIMPLE, padding=0
+        )
         for column in (
             "metric",
             "before",
@@ -70,7 +73,7 @@ def print_contrasts(found: Sequence[Contrast], title: str, console: Console | No
         for contrast in group:
             gap = contrast.difference
             table.add_row(
-                spoken(contrast.measure),
+                escape(spoken(contrast.measure)),
                 f"{contrast.before:.3f}",
                 f"{contrast.after:.3f}",
                 f"{gap.value:+.3f}",
@@ -90,10 +93,11 @@ def print_contrasts(found: Sequence[Contrast], title: str, console: Console | No
             if ids:
                 more = f" and {len(ids) - FLIPS_SHOWN} more" if len(ids) > FLIPS_SHOWN else ""
                 shown = ", ".join(ids[:FLIPS_SHOWN])
-                console.print(f"{word} in {spoken(first.measure)}: {shown}{more}", highlight=False)
+                line = f"{word} in {spoken(first.measure)}: {shown}{more}"
+                console.print(line, highlight=False, markup=False)
         if first.only_one_side:
             console.print(f"{first.only_one_side} items left out: one side could not play them")
-    console.print(f"{title}. {note(found)}", highlight=False)
+    console.print(f"{title}. {note(found)}", highlight=False, markup=False)
 
 
 def contrast_row(contrast: Contrast) -> dict[str, object]:
@@ -147,7 +151,8 @@ def flips_csv(found: Sequence[Contrast]) -> str:
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}",
 }  # fmt: skip
 
 

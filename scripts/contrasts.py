@@ -91,10 +91,9 @@ def contrasts(settings: Sequence[Setting], wanted: Sequence[str] = ()) -> list[C
     for sheet in everyone[1:]:
         refuse_unlike(everyone[0], sheet)
     names = [name for name in everyone[0].measures if not wanted or name.startswith(tuple(wanted))]
-    if not names:
-        raise InputError(
-            f"metric={','.join(wanted)}: no such metric; there are {', '.join(everyone[0].measures)}"
-        )
+    for prefix in wanted:
+        if not any(name.startswith(prefix) for name in names):
+            raise InputError(f"metric={prefix}: no such metric; there are {', '.join(everyone[0].measures)}")
     found = [
         contrast
         for setting in settings[1:]
@@ -133,6 +132,17 @@ def refuse_unlike(first: Sheet, other: Sheet) -> None:
                 raise InputError(f"{where} differ in the {key} of {id}; evaluate both on the same data")
 
 
+def refuse_no_number(sheet: Sheet, name: str, ids: Sequence[str]) -> None:
+    """Raise InputError for a value that is infinite or not a number, as a broken model leaves it."""
+    broken = next((id for id in ids if not math.isfinite(sheet.measures[name].values[id])), None)
+    if broken is not None:
+        value = sheet.measures[name].values[broken]
+        raise InputError(
+            f"{sheet.name}: {name} of {broken} is {value}: the model's weights have run away; compare other measures "
+            "by --metric, or evaluate another checkpoint"
+        )
+
+
 def unlike_settings(settings: Sequence[Setting]) -> Iterator[str]:
     """What may differ between runs but should be known: a line for each."""
     left, *others = [sheet for setting in settings for sheet in setting.sheets]
@@ -141,6 +151,11 @@ def unlike_settings(settings: Sequence[Setting]) -> Iterator[str]:
             if key in right.settings and value != right.settings[key]:  # an older run may not have kept it
                 both = " and ".join(_shortened(each) for each in (value, right.settings[key]))
                 yield f"{left.name} and {right.name} differ in {key}: {both}"
+    for setting in settings:
+        seeds = [sheet.seed for sheet in setting.sheets if sheet.seed is not None]
+        twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        if twice:
+            yield f"{setting.label} has several runs of seed {twice[0]}: copies of a run are no further evidence"
 
 
 def _shortened(value: object) -> str:
@@ -157,6 +172,8 @@ def _contrast(setting: Setting, base: Setting, name: str) -> Contrast | None:
     ids = [id for id in old[0] if all(id in values for values in (*new, *old))]
     if not ids:
         return None
+    for sheet in (*base.sheets, *setting.sheets):
+        refuse_no_number(sheet, name, ids)
     after_SN, before_SN = (np.array([[values[id] for id in ids] for values in side]) for side in (new, old))
     after_N, before_N = after_SN.mean(axis=0), before_SN.mean(axis=0)
     kinds = {sheet.measures[name].kind for sheet in (*base.sheets, *setting.sheets)}
@@ -194,10 +211,7 @@ def _right(after_N: np.ndarray, before_N: np.ndarray) -> Found:
     """Of right and wrong."""
     won, lost, p = stats.mcnemar(after_N.tolist(), before_N.tolist())
     n = len(after_N)
-    # One more example of each kind, as in the interval: else no flip would mean that any gain is seen.
-    up, down = (won + 1) / (n + 2), (lost + 1) / (n + 2)
-    stderr = ((up + down - (up - down) ** 2) / (n + 2)) ** 0.5
-    return stats.share_difference(won, lost, n), "McNemar, exact", p, paired.minimum_detectable(stderr)
+    return stats.share_difference(won, lost, n), "McNemar, exact", p, paired.detectable_share(won, lost, n)
 
 
 def _scored(after_N: np.ndarray, before_N: np.ndarray) -> Found:
@@ -205,13 +219,15 @@ def _scored(after_N: np.ndarray, before_N: np.ndarray) -> Found:
     after, before = after_N.tolist(), before_N.tolist()
     difference = stats.paired_difference(after, before)
     detectable = math.inf
-    if math.isfinite(difference.low):
+    if math.isfinite(difference.low) and 2 * 0.5 ** len(after) < ALPHA:  # else no p can be so small
         detectable = paired.minimum_detectable(difference.stderr, len(after) - 1)
     return difference, "sign flip", paired.sign_flip(after, before), detectable
 
 
 def _over_seeds(setting: Setting, base: Setting, after_SN: np.ndarray, before_SN: np.ndarray) -> Found | None:
-    """Of several seeds; None if they and the items show no spread."""
+    """Of several seeds; None if they and the items show no spread, or if each side has copies of one run."""
+    if all((side_SN == side_SN[0]).all() for side_SN in (after_SN, before_SN)):
+        return None
     seeds = _seeds(setting)
     matched = seeds is not None and seeds == _seeds(base)
     found = paired.clustered(after_SN, before_SN, matched=matched)

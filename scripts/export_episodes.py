@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 from omegaconf import OmegaConf
@@ -27,14 +28,14 @@ from latro.errors import InputError
 from latro.tasks.dataset import bucket
 from pract.agent import Agent, AgentConfig
 from pract.calls import digest
-from pract.errors import InputError as PractInputError
 from pract.llm.scripted import ScriptedChat
 from pract.llm.wire import messages_json
 from pract.prompts import call_text
 from pract.records import from_json
 from pract.types import Episode, Message, Principles, Step, Task
+from scripts.entry import status_of
 from scripts.folders import read_json, rows
-from scripts.run import lines, write_text
+from scripts.run import lines, refuse_unwritable, write_text
 
 VALIDATION_ONE_IN = 8
 """Tasks; all rows of a task are in one split."""
@@ -107,7 +108,8 @@ def exported(source: Source, least_score: float) -> Iterator[dict[str, Any]]:
     offered = {spec.name for spec in source.inline.actions}
     for row in rows(source.folder / "episodes.jsonl"):
         episode = from_json(Episode, row)
-        if episode.id.split("/")[1] != source.arm or not episode.status.counts or episode.score < least_score:
+        mine = unquote(episode.id.split("/")[1]) == source.arm
+        if not mine or not episode.status.counts or episode.score < least_score:
             continue
         task = Task(id=episode.task_id, instruction=episode.instruction)
         for number, step in enumerate(episode.steps):
@@ -167,8 +169,13 @@ def recipe(folder: Path, environment: str, system: str) -> str:
     return "# @package _global_\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 
 
-def export(folders: Sequence[Path], arm: str, least_score: float, out: Path) -> None:
+def export(folders: Sequence[Path], arm: str, least_score: float, out: Path) -> int:
     """Write rows and recipe, and say how many there are. Raises InputError, before anything is written."""
+    refuse_unwritable(out, "--out")
+    if not 0 <= least_score <= 1:
+        raise InputError(f"--least-score {least_score:g}: give a score from 0 to 1")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise InputError("a run is named twice: its calls would count twice; name each once")
     sources = [open_source(folder, arm) for folder in folders]
     found = [row for source in sources for row in exported(source, least_score)]
     systems = {row.pop("system") for row in found}
@@ -189,6 +196,7 @@ def export(folders: Sequence[Path], arm: str, least_score: float, out: Path) -> 
         write_text(out / f"{name}.jsonl", lines(part))
     write_text(out / "experiment/episodes.yaml", recipe(out, sources[0].environment, systems.pop()))
     print(f"{len(splits['train'])} calls to learn from, {len(splits['validation'])} for validation: {out}")
+    return 0
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -206,12 +214,7 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     """Export what the command line names; the exit status."""
     given = read_arguments(arguments)
-    try:
-        export(given.runs, given.arm, given.least_score, given.out)
-    except (InputError, PractInputError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return status_of(lambda: export(given.runs, given.arm, given.least_score, given.out), "stopped by hand")
 
 
 if __name__ == "__main__":

@@ -144,6 +144,7 @@ def lengths(ground: Ground, limits: Sequence[int], trained_at: int) -> list[Row]
             ground.training(f"latro_L={trained_at}", f"sampling.max_rationale_tokens={trained_at}"),
         ),
     ]
+    short = sources[-1][0]
     return [
         Row(
             key=f"{ground.prefix}{key}/L={limit}",
@@ -158,10 +159,11 @@ def lengths(ground: Ground, limits: Sequence[int], trained_at: int) -> list[Row]
             ),
             columns=greedy,
             seeds=ground.seeds[:1],
-            against=() if key == "base" else (f"{ground.prefix}base/L={limit}",),
+            against=(f"{ground.prefix}base" + f"/L={limit}" * (limit in limits),) if key != "base" else (),
         )
-        for limit in limits
+        for limit in (*limits, ground.longest)
         for key, label, training in sources
+        if limit in limits or key == short  # the others have their longest outputs in the main rows
     ]
 
 

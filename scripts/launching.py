@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from latro.errors import InputError
-from scripts.sweep_plan import Job, Plan
+from scripts.sweep_plan import Job, Plan, quoted
 
 GRACE = 30.0
 """Seconds that a stopped child has to save what it did."""
+CANNOT_START = 127
+"""The shell's exit status for a command that is not there."""
 PR_SET_PDEATHSIG = 1
 """Linux's number for the request; see prctl(2)."""
 POLL = 1.0
@@ -33,7 +35,7 @@ def command(plan: Plan, job: Job, further: Sequence[str] = ()) -> list[str]:
     start = shlex.split(job.launch) or [sys.executable]
     folders = [piece for folder in plan.config_dirs for piece in ("--config-dir", folder)]
     module = ["-m", f"scripts.{job.script}"]
-    return [*start, *module, *folders, *job.overrides, *further, f"output_dir='{job.folder}'"]
+    return [*start, *module, *folders, *job.overrides, *further, f"output_dir={quoted(job.folder)}"]
 
 
 def log_of(plan: Plan, job: Job) -> Path:
@@ -74,14 +76,18 @@ async def run_child(arguments: Sequence[str], log: Path, environment: dict[str, 
     """One child in a process group of its own, so that a Ctrl-C reaches it once and from here; its exit status."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
-        child = await asyncio.create_subprocess_exec(
-            *arguments,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=ended_with_parent(),
-        )
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *arguments,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=ended_with_parent(),
+            )
+        except (FileNotFoundError, PermissionError) as error:
+            file.write(f"error: {arguments[0]} cannot be started: {error.strerror}".encode())
+            return CANNOT_START
         try:
             return await child.wait()
         finally:

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pract.budget import Spent
@@ -170,7 +171,7 @@ def print_arms(title: str, arms: Mapping[str, Sequence[Outcome]], console: Conso
         for metric, estimate in estimates(outcomes).items():
             if metric in MEASURES or metric.startswith("pass^"):
                 values = f"{estimate.value:.3f}", stats.interval_text(estimate.low, estimate.high)
-                table.add_row(arm, metric, *values, str(estimate.n), str(left_out))
+                table.add_row(escape(arm), metric, *values, str(estimate.n), str(left_out))
     console.print(table)
     for row in compare_pairs(arms):
         if row["measure"] == "score":

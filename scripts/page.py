@@ -10,7 +10,8 @@ TEMPLATE = Path(__file__).with_name("page.html")
 def fill(title: str, body: Iterable[str]) -> str:
     """The whole page; `body` is HTML in which every text from elsewhere is escaped."""
     template = TEMPLATE.read_text(encoding="utf-8")
-    return template.replace("{{title}}", escape(title)).replace("{{body}}", "\n".join(body))
+    before, after = template.split("{{body}}")  # apart first: a title may hold the mark of the body
+    return before.replace("{{title}}", escape(title)) + "\n".join(body) + after
 
 
 def section(key: str, title: str, body: str) -> str:

@@ -190,6 +190,30 @@ def minimum_detectable(
     return float((distribution.ppf(1 - alpha / 2) + distribution.ppf(power)) * stderr)
 
 
+def detectable_share(won: int, lost: int, n: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """As `minimum_detectable`, for the exact test of McNemar on n pairs; infinite where no change reaches the power.
+
+    So many pairs as seen (and one more) are taken to flip against the change; the test then finds it with a chance
+    that is a sum over how many flip in all, as it cannot reach alpha with less than six.
+    """
+    against = (min(won, lost) + 1) / (n + 2)
+    flips_F = np.arange(n + 1)
+    # The most flips of the rarer kind with which the test still rejects.
+    rarer_F = scipy.stats.binom.ppf(alpha / 2, flips_F, 0.5) - 1
+
+    def chance(change: float) -> float:
+        flipping = 2 * against + change
+        towards = (against + change) / flipping
+        rejects_F = scipy.stats.binom.cdf(rarer_F, flips_F, towards)
+        rejects_F = rejects_F + scipy.stats.binom.sf(flips_F - rarer_F - 1, flips_F, towards)
+        return float((scipy.stats.binom.pmf(flips_F, n, flipping) * rejects_F).sum())
+
+    most = 1 - 2 * against
+    if most <= 0 or chance(most) < power:
+        return math.inf
+    return float(scipy.optimize.brentq(lambda change: chance(change) - power, 0.0, most))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values: below alpha is what survives when all are asked at once."""
     if not p_values:

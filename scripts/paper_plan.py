@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 
 from latro.hardware import hardware_given
 from latro.models import ModelConfig
-from latro.planning import ModelSizes, Work, sharded_peak, time_parts
+from latro.planning import ModelSizes, Work, time_parts
+from latro.scaling import peak
 from scripts.arguments import passes
 from scripts.planning import work_of
 from scripts.reproduction import Row
@@ -93,12 +94,10 @@ def latro(cfg: DictConfig, model: ModelSizes, lengths: Lengths, hardware: str) -
         prompt=lengths.prompt,
         answer=lengths.answer,
     )
-    batch = work.prompts * work.micro_batches * GPUS
-    steps = int(
-        cfg.max_steps or math.ceil(passes(cfg, instantiate(cfg.objective), sampling) * lengths.train / batch)
-    )
+    asked = passes(cfg, instantiate(cfg.objective), sampling)
+    steps = int(cfg.max_steps or steps_of(asked, work, lengths.train, drop_last=True))
     seconds = time_parts(model, work, hardware_given(hardware))["step"]
-    memory = sharded_peak(model, replace(work, prompt=lengths.longest), GPUS)
+    memory = peak(model, replace(work, prompt=lengths.longest), GPUS, "zero3")
     return Needs(memory=memory, hours=GPUS * steps * seconds / 3600, steps=steps, gpus=GPUS)
 
 
@@ -115,12 +114,16 @@ def sft(cfg: DictConfig, model: ModelSizes, lengths: Lengths, hardware: str) -> 
         reference_bytes=0,
         fused_head=False,
     )
-    steps = int(
-        cfg.max_steps or math.ceil(cfg.epochs * lengths.train / (work.prompts * work.micro_batches * GPUS))
-    )
+    steps = int(cfg.max_steps or steps_of(cfg.epochs, work, lengths.train, drop_last=False))
     seconds = time_parts(model, work, hardware_given(hardware))["update"]
-    memory = sharded_peak(model, replace(work, prompt=lengths.longest), GPUS)
+    memory = peak(model, replace(work, prompt=lengths.longest), GPUS, "zero3")
     return Needs(memory=memory, hours=GPUS * steps * seconds / 3600, steps=steps, gpus=GPUS)
+
+
+def steps_of(passes: float, work: Work, rows: int, *, drop_last: bool) -> int:
+    """Optimizer steps as the trainer counts them: each pass ends with a step of its own, however short."""
+    batches = rows // work.prompts // GPUS if drop_last else math.ceil(math.ceil(rows / work.prompts) / GPUS)
+    return math.ceil(passes * math.ceil(batches / work.micro_batches))
 
 
 def evaluation(cfg: DictConfig, model: ModelSizes, lengths: Lengths, hardware: str) -> Needs:

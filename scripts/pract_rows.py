@@ -45,6 +45,7 @@ def study(
 ) -> list[Row]:
     """Baselines and variants in one environment; all that learns has the same training tasks and limit of calls.
 
+    Principles are paired with the agent of their own style without any, which tells what they add, and with ReAct.
     further: overrides of one variant's learning, by its key; impossible: what is missing for one.
     """
 
@@ -67,7 +68,7 @@ def study(
             columns=COLUMNS,
             arm=key,
             seeds=tuple(seeds),
-            against=() if key in STYLES else (f"{prefix}react",),
+            against=() if key in STYLES else tuple(dict.fromkeys((f"{prefix}{style}", f"{prefix}react"))),
             published=published,
             impossible=impossible.get(key, ""),
         )

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from latro.errors import InputError
+from scripts.folders import rows
 from scripts.launching import run_chains
+from scripts.run import whole_lines, write_text
 from scripts.sweep_plan import composed
 
 if TYPE_CHECKING:
@@ -27,7 +29,12 @@ async def search(under_way: "Sweep") -> None:
     drawn = {key: str(_first(space)) for key, space in spaces.items()}
     list(composed(plan, plan.grid(drawn)))  # a misspelt knob is refused before any job
     table = plan.folder / "trials.jsonl"
-    asked = [json.loads(line) for line in table.read_text().splitlines()] if table.exists() else []
+    if table.exists():
+        write_text(table, "".join(whole_lines(table)))  # what is added must not end a torn line
+    asked = list(rows(table)) if table.exists() else []
+    for params in asked:
+        if any(key not in params or not _holds(space, params[key]) for key, space in spaces.items()):
+            raise InputError(f"{table} holds trials of another search ({params}); give another sweep_dir")
     # Known trials draw nothing: with the first session's seed, a second one would begin with its draws again.
     sampler = optuna.samplers.TPESampler(seed=len(asked))
     study = optuna.create_study(direction=config.direction, sampler=sampler)
@@ -65,10 +72,17 @@ def _space(optuna: Any, override: Override) -> Any:
     if isinstance(sweep, IntervalSweep):
         assert sweep.start is not None  # the grammar has seen to it
         assert sweep.end is not None
-        return optuna.distributions.FloatDistribution(
-            float(sweep.start), float(sweep.end), log="log" in sweep.tags
-        )
+        try:
+            return optuna.distributions.FloatDistribution(
+                float(sweep.start), float(sweep.end), log="log" in sweep.tags
+            )
+        except ValueError as error:
+            raise InputError(f"{override.input_line}: {error}") from None
     return optuna.distributions.CategoricalDistribution(list(override.sweep_string_iterator()))
+
+
+def _holds(space: Any, value: Any) -> bool:
+    return value in space.choices if hasattr(space, "choices") else space.low <= value <= space.high
 
 
 def _first(space: Any) -> Any:

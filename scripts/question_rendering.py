@@ -92,6 +92,8 @@ def _likelihoods(answers: Mapping[str, float], lowest: float) -> str:
     if "own" not in answers:
         return ""
     own = answers["own"]
+    if not math.isfinite(own):
+        return "<p class=seen>log π(gold answer) is no finite number</p>"
     width = 100.0 if not lowest else 100 * (1 - min(1.0, own / lowest)) if lowest < 0 else 100.0
     others = {"none": "without rationale", "other": "with another's"}
     more = "".join(f", {said} {number(answers[kind])}" for kind, said in others.items() if kind in answers)

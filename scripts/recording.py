@@ -14,14 +14,13 @@ history.html                    the story of the principles, one file to open an
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pract.errors import InputError
 from pract.events import EventLog, refuse_other_run
-from scripts.folders import LOCK, locked
+from scripts.folders import LOCK, locked, read_config
 from scripts.run import FREE_KEYS, Run, differing, write_text
 
 FURTHER = ("budget", "retry_failed", "rpo.rounds", "limit", "attempts")
@@ -42,12 +41,9 @@ class LoggedRun(Run):
         self.open(overwrite=False)
         (self.folder / "results.json").unlink(missing_ok=True)
 
-    def refuse_other_run(self, written: Path) -> None:
+    def refuse_other_run(self) -> None:
         """Raise InputError for a run of another configuration, or a finished one that nothing takes further."""
-        before = OmegaConf.to_container(OmegaConf.load(written))
-        if not isinstance(before, dict):
-            raise InputError(f"{written} holds no configuration; choose another output_dir or overwrite=true")
-        names = sorted(differing(before, self.config))
+        names = sorted(differing(read_config(self.folder), self.config))
         changed = [name for name in names if not _under(name, FREE)]
         if changed:
             shown = ", ".join(changed[:4]) + (" ..." if len(changed) > 4 else "")

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latro.errors import InputError
+from scripts.entry import status_of
 from scripts.folders import Kind, kind_of
-from scripts.run import FREE_KEYS, differing, write_text
+from scripts.run import FREE_KEYS, differing, refuse_unwritable, write_text
 
 
 def write_report(folder: Path) -> Path:
@@ -26,11 +27,16 @@ def write_report(folder: Path) -> Path:
     from scripts.run_card import write_run_card
 
     kind, path = kind_of(folder), folder / "report.html"
-    write_text(path, _page(kind, folder))
-    if (
-        folder / "results.json"
-    ).is_file() and kind is not Kind.TRAINING:  # a model's card lies beside its weights
-        write_run_card(folder)
+    refuse_unwritable(folder, "RUN")
+    try:
+        write_text(path, _page(kind, folder))
+        if (
+            folder / "results.json"
+        ).is_file() and kind is not Kind.TRAINING:  # a model's card lies beside its weights
+            write_run_card(folder)
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{folder}: damaged, or of another version of this project ({reason})") from error
     return path
 
 
@@ -75,14 +81,15 @@ def write_seeds(folders: Sequence[Path], out: Path | None) -> Path:
     if len({run.seed for run in runs}) < len(runs):
         raise InputError("two of these runs have the same seed: name each seed once")
     path = out or Path(os.path.commonpath([folder.absolute() for folder in folders])) / "report.html"
+    refuse_unwritable(path.parent, "--out")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, training_page(runs))
     plot_trainings(runs, path.with_name("curves.png"), str(runs[0].config["name"]))
     return path
 
 
-def report(folders: Sequence[Path], out: Path | None) -> None:
-    """Write and name the pages of these runs."""
+def report(folders: Sequence[Path], out: Path | None) -> int:
+    """Write and name the pages of these runs; the exit status."""
     kinds = [kind_of(folder) for folder in folders]
     for folder, kind in zip(folders, kinds, strict=True):
         print(write_report(folder))
@@ -94,6 +101,7 @@ def report(folders: Sequence[Path], out: Path | None) -> None:
         print(write_seeds(folders, out))
     elif out is not None:
         raise InputError("--out names the page over several trainings: name two of them, or leave it out")
+    return 0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -104,12 +112,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, metavar="FILE")
     given = parser.parse_args(arguments)
-    try:
-        report(given.runs, given.out)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return status_of(lambda: report(given.runs, given.out), "stopped by hand")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ from scripts.reproduced import Cell, cells
 from scripts.reproduction import Reproduction, Row, chains
 from scripts.run import refuse_unwritable, write_text
 from scripts.sweep import Sweep, alone
-from scripts.sweep_plan import Job, Plan, SweepConfig, changed_keys, composed
+from scripts.sweep_folders import changed_keys
+from scripts.sweep_plan import Job, Plan, SweepConfig, composed
 
 
 def reproduce(arguments: Sequence[str]) -> int:
@@ -45,7 +46,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     request = read_request(arguments)
     reproduction = request.reproduction()
     chosen = selected(reproduction, request.only)
-    refuse_unwritable(request.folder)
+    refuse_unwritable(request.folder, "folder")
     plan = plan_of(request)
     costs: dict[Path, float] = {}
     runnable = [row for row in chosen if not row.impossible]

@@ -16,7 +16,7 @@ from scripts import latro_sizes, pract_rows
 from scripts.masking import masked_command
 from scripts.published import tables
 from scripts.reproduction import Reproduction, Row
-from scripts.sweep_plan import LAUNCHERS, Job
+from scripts.sweep_plan import LAUNCHERS, Job, quoted
 
 SIZES = ("tiny", "small", "paper")
 SCRIPTS = ("train_latro", "train_sft", "evaluate_latro", "optimize_pract", "evaluate_pract")
@@ -25,6 +25,14 @@ KEYS = (
     "table", "size", "only", "run", "jobs", "seeds", "folder", "task.path", "env.data", "env", "model", "model_path",
     "hardware", "launch", "launcher", "slurm",
 )  # fmt: skip
+OWN = {
+    "seed": " for each row: seeds=",
+    "output_dir": ": folder=",
+    "overwrite": ": what is finished is kept, what is to be made anew is deleted first",
+    "resume": ": what is begun goes on",
+    "plan": ": run=false",
+}
+"""Keys of the scripts that are the table's affair."""
 COMMON = ("table", "size", "only", "run", "jobs", "folder", "launcher", "slurm")
 USED = {
     ("latro", "tiny"): ("seeds",),
@@ -125,7 +133,7 @@ class Request:
                     *(shlex.split(job.launch) or ["python"]),
                     *("-m", f"scripts.{job.script}"),
                     *masked_command((*job.overrides, *self.given.get(job.script, ()))),
-                    f"output_dir='{job.folder}'",
+                    f"output_dir={quoted(job.folder)}",
                 ]
             )
             for job in row.jobs(self.folder, row.seeds[0])
@@ -205,6 +213,8 @@ def read_request(arguments: Sequence[str]) -> Request:
         if not equals:
             raise InputError(f"{argument}: write key=value; --help has all keys")
         script, _, rest = key.partition(".")
+        if script in SCRIPTS and rest in OWN:
+            raise InputError(f"{key}=: the table has its own {rest}{OWN[rest]}; leave it out")
         if script in SCRIPTS and rest:
             theirs.setdefault(script, []).append(f"{rest}={value}")
         elif script in latro_sizes.MODELS and rest == "path":
@@ -222,7 +232,7 @@ def read_request(arguments: Sequence[str]) -> Request:
         "only": lambda text: tuple(part for part in text.split(",") if part),
         "run": lambda text: _truth("run", text),
         "jobs": lambda text: _whole("jobs", text, least=1),
-        "seeds": lambda text: tuple(_whole("seeds", part) for part in text.split(",")),
+        "seeds": _seeds,
         "env": str,
         "model": str,
         "model_path": str,
@@ -283,6 +293,13 @@ def _whole(key: str, text: str, least: int = 0) -> int:
     if not text.isdecimal() or int(text) < least:
         raise InputError(f"{key}={text}: give whole numbers of at least {least}")
     return int(text)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    seeds = tuple(_whole("seeds", part) for part in text.split(","))
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds={text}: name each seed once")
+    return seeds
 
 
 def _mapping(text: str) -> dict[str, Any]:

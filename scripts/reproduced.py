@@ -109,6 +109,13 @@ def why(
                 return "failed", f"{job.name}: {result.error}"
     if any(job.folder in unlike for seed in row.seeds for job in row.jobs(folder, seed)):
         return "not run", "its folder holds another configuration; give another folder=, or delete it"
+    for seed in row.seeds:
+        stopped = (read_outcome(row.evaluated(folder, seed)) or {}).get("stopped")
+        if stopped:
+            return (
+                "not run",
+                f"its evaluation was stopped ({stopped}): raise evaluate_pract.budget, or leave it out",
+            )
     started = any(job.folder in results for seed in row.seeds for job in row.jobs(folder, seed)[-1:])
     if started:
         return "not run", "the run was stopped before it; the same command goes on"

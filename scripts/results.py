@@ -63,7 +63,7 @@ def results_json(
     intervals: dict[str, list[float | None]] = {}
     for name, estimate in estimates(items, task.main_grader).items():
         metric, _, grader = name.partition(",")
-        row[name] = estimate.value
+        row[name] = estimate.value if math.isfinite(estimate.value) else "N/A"
         row[f"{metric}_stderr,{grader}"] = estimate.stderr if math.isfinite(estimate.stderr) else "N/A"
         bounds = (estimate.low, estimate.high)
         intervals[name] = [bound if math.isfinite(bound) else None for bound in bounds]

@@ -16,6 +16,7 @@ import errno
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
-from scripts.folders import LOCK, read_json
+from scripts.folders import LOCK, read_config, read_json
 from scripts.masking import masked, masked_command
 from scripts.sessions import refuse_unlike, with_session
 
@@ -110,13 +111,11 @@ class Run:
                     f"output_dir={self.folder} is no run folder; overwrite=true would delete its files"
                 )
         elif written.exists():
-            self.refuse_other_run(written)
+            self.refuse_other_run()
 
-    def refuse_other_run(self, written: Path) -> None:
+    def refuse_other_run(self) -> None:
         """Raise InputError if the folder holds a finished run, or one of another configuration."""
-        before = OmegaConf.to_container(OmegaConf.load(written))
-        if not isinstance(before, dict):
-            raise InputError(f"{written} holds no configuration; choose another output_dir or overwrite=true")
+        before = read_config(self.folder)
         changed = sorted(k for k in differing(before, self.config) if k.split(".")[0] not in FREE_KEYS)
         if changed:
             names = ", ".join(changed[:4]) + (" ..." if len(changed) > 4 else "")
@@ -181,18 +180,21 @@ class Run:
                 shutil.rmtree(path)
 
 
-def refuse_unwritable(folder: Path) -> None:
-    """Raise InputError if no file can be made in the folder, or in the first above it that exists."""
+def refuse_unwritable(folder: Path, key: str = "output_dir") -> None:
+    """Raise InputError if no file can be made in the folder, or in the first above it that exists.
+
+    key: what names the folder on the command line.
+    """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise InputError(f"output_dir={folder}: {there} is a file; choose another output_dir")
+        raise InputError(f"{key}={folder}: {there} is a file; choose another {key}")
     try:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         if error.errno in FULL:
             raise  # said by the entry, like any other full disk
         reason = f"{there} cannot be written ({error.strerror})"
-        raise InputError(f"output_dir={folder}: {reason}; choose another output_dir") from error
+        raise InputError(f"{key}={folder}: {reason}; choose another {key}") from error
 
 
 def is_complete(checkpoint: Path) -> bool:
@@ -276,7 +278,7 @@ def environment() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[name] = None
     return {
-        "command": " ".join([Path(sys.argv[0]).stem, *masked_command(sys.argv[1:])]),
+        "command": shlex.join([Path(sys.argv[0]).stem, *masked_command(sys.argv[1:])]),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),

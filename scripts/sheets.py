@@ -78,7 +78,7 @@ def read_sheets(folder: Path, *, partial: bool = False) -> list[Sheet]:
         if (folder / name).is_file():
             try:
                 return reader(folder, outcome, list(rows(folder / name)))
-            except (KeyError, TypeError, AttributeError, StopIteration) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
                 reason = f"{type(error).__name__}: {error}"
                 raise InputError(f"{folder}/{name} or results.json: damaged ({reason}); {AGAIN}") from None
     raise InputError(f"{folder} holds none of {', '.join(readers)}; give the folder of a finished evaluation")
@@ -135,7 +135,7 @@ def _likelihoods(found: Sequence[Row]) -> dict[str, Measure]:
     """The answer's log-likelihoods that all items have."""
     return {
         f"logp_answer,{kind}_rationale": Measure(
-            kind="nats", values={row["id"]: row["log_answer"][kind] for row in found}
+            kind="nats", values={row["id"]: float(row["log_answer"][kind]) for row in found}
         )
         for kind in KINDS
         if all(kind in row["log_answer"] for row in found)

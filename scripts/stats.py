@@ -43,10 +43,11 @@ def proportion(successes: int, n: int, level: float = 0.95) -> Estimate:
 
 
 def mean(values: Sequence[float], level: float = 0.95) -> Estimate:
-    """A mean with Student's interval; with one value the interval is unbounded."""
-    centre, n = fmean(values), len(values)
-    if n < 2:
-        return Estimate(value=centre, stderr=math.nan, low=-math.inf, high=math.inf, n=n)
+    """A mean with Student's interval; unbounded with one value, or where one is no finite number."""
+    n = len(values)
+    if n < 2 or not all(map(math.isfinite, values)):
+        return Estimate(value=sum(values) / n, stderr=math.nan, low=-math.inf, high=math.inf, n=n)
+    centre = fmean(values)
     stderr = stdev(values) / math.sqrt(n)
     half = float(scipy.stats.t.ppf((1 + level) / 2, n - 1)) * stderr
     return Estimate(value=centre, stderr=stderr, low=centre - half, high=centre + half, n=n)

@@ -75,6 +75,8 @@ def read_story(folder: Path) -> Story:
 
 def _events(path: Path, *, torn: bool) -> tuple[Row, list[Row]]:
     """What the run is, and its rounds in order; of a round that was taken up again the last account."""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; without its log nothing can be told of the run")
     run: Row = {}
     rounds: dict[str, Row] = {}
     for number, line in numbered(path):

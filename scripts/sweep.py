@@ -30,7 +30,8 @@ from scripts.entry import status_of
 from scripts.folders import locked
 from scripts.launching import last_words, log_of, run_chains
 from scripts.run import refuse_unwritable, write_text
-from scripts.sweep_plan import Job, Plan, composed, read_plan, refuse_other_runs
+from scripts.sweep_folders import is_finished, refuse_other_runs, refuse_outdated
+from scripts.sweep_plan import Job, Plan, composed, quoted, read_plan
 from scripts.sweep_results import (
     Result,
     measured,
@@ -59,10 +60,11 @@ class Sweep:
 
     def add(self, jobs: Sequence[tuple[Job, DictConfig]]) -> list[tuple[Job, list[str]]]:
         """Take jobs in; those that are still to run, with their further overrides."""
-        missing = []
+        missing: list[tuple[Job, list[str]]] = []
         for job, cfg in jobs:
             refuse_other_runs(job, cfg)
-            if read_outcome(job.folder) is not None:
+            if is_finished(job, cfg):
+                refuse_outdated(job, [other.folder for other, _ in missing])
                 self.results[job.folder] = Result(job=job, status="finished")
                 self.before |= {job.folder}
                 self.look(job)
@@ -85,7 +87,7 @@ class Sweep:
         chosen = any(override.startswith("logger.group=") for override in self.plan.fixed)
         if logger is None or logger.get("name") != "wandb" or chosen:
             return []
-        return [f"logger.group={self.plan.folder.name}"]
+        return [f"logger.group={quoted(self.plan.folder.name)}"]
 
     def ended(self, job: Job, status: int, seconds: float) -> None:
         """Note how a job ended, and say it."""
@@ -126,7 +128,7 @@ class Sweep:
 def sweep(arguments: Sequence[str]) -> int:
     """Plan, run what is missing, tell; the number of jobs that did not finish."""
     plan = read_plan(arguments)
-    refuse_unwritable(plan.folder)
+    refuse_unwritable(plan.folder, "sweep_dir")
     under_way = Sweep(plan=plan)
     if plan.config.sampler == "optuna":
         from scripts.proposing import search

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,13 +21,12 @@ from omegaconf.errors import OmegaConfBaseException
 from latro.errors import InputError
 from scripts.entry import explain
 from scripts.nearest import CONF
-from scripts.run import FREE_KEYS, differing, resolved
 
 LAUNCHERS = ("local", "slurm", "slurm_local")
 OWN_FOLDER = ("output_dir", "overwrite", "resume")
 """Keys of the jobs that are the sweep's affair."""
 LONGEST = 120
-"""Characters of a folder's name; a longer one is cut and told apart by its digest."""
+"""Bytes of a folder's name; a longer one is cut and told apart by its digest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,10 @@ class SweepConfig:
                 path.stem for path in sorted(CONF.glob("*.yaml")) if "output_dir" in path.read_text()
             )
             raise InputError(f"script={self.script}: no such script; there are {known}")
+        try:
+            shlex.split(self.launch)
+        except ValueError as error:
+            raise InputError(f"launch={self.launch}: {error}") from None
         for name in ("jobs", "trials"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}: give a whole number of at least 1")
@@ -149,9 +153,15 @@ class Plan:
 def file_name(text: str) -> str:
     """Text as a file's name. What is lost of it comes back as a digest, so that unlike texts have unlike names."""
     name = re.sub(r"[^\w.=+-]+", "_", text)
-    if name == text and len(name) <= LONGEST:
+    if name == text and len(name.encode()) <= LONGEST:
         return name
-    return f"{name[:LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    begins = name.encode()[:LONGEST].decode(errors="ignore")
+    return f"{begins}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def quoted(text: object) -> str:
+    """Text as one value of an override, whatever it holds."""
+    return "'" + str(text).replace("'", r"\'") + "'"
 
 
 def read_plan(arguments: Sequence[str]) -> Plan:
@@ -162,7 +172,15 @@ def read_plan(arguments: Sequence[str]) -> Plan:
     except HydraException as error:
         raise InputError(f"{explain(error)}; write key=value or key=a,b,c") from None
     names = {item.name for item in fields(SweepConfig)}
-    own = {o.key_or_group: o.value() for o in overrides if o.key_or_group in names}
+    own = {}
+    for override in overrides:
+        if override.key_or_group in names:
+            if override.is_sweep_override():
+                values = str(override.input_line).partition("=")[2]
+                raise InputError(
+                    f"{override.input_line}: the sweep itself has one {override.key_or_group}; a list is [{values}]"
+                )
+            own[override.key_or_group] = override.value()
     config = SweepConfig(**{key: _plain(value) for key, value in own.items()})
     theirs = [o for o in overrides if o.key_or_group not in names]
     for override in theirs:
@@ -191,6 +209,8 @@ def _sorted_out(
     searched, fixed = [], []
     for override in overrides:
         key = override.get_key_element()
+        if key.lstrip("+") == "seed":
+            key = "seed"
         if not override.is_sweep_override():
             fixed.append(str(override.input_line))
         elif config.sampler == "optuna" and key != "seed":
@@ -244,42 +264,10 @@ def composed(plan: Plan, jobs: Sequence[Job]) -> Iterator[tuple[Job, DictConfig]
                 overrides = [
                     *(search if plan.config_dirs else []),
                     *job.overrides,
-                    f"output_dir='{job.folder}'",
+                    f"output_dir={quoted(job.folder)}",
                 ]
                 cfg = compose(job.script, overrides)
                 OmegaConf.to_container(cfg, resolve=True)
             except (HydraException, OmegaConfBaseException) as error:
                 raise InputError(f"{explain(error, job.script)}; no job was started") from None
             yield job, cfg
-
-
-def refuse_other_runs(job: Job, cfg: DictConfig) -> None:
-    """Raise InputError if the job's folder holds a damaged outcome, or a run of another configuration."""
-    outcome = job.folder / "results.json"
-    if outcome.is_file():
-        try:
-            json.loads(outcome.read_text(encoding="utf-8"))
-        except ValueError:
-            raise InputError(
-                f"{outcome}: damaged or cut off; delete it and start again: the run goes on from what its folder holds"
-            ) from None
-    changed = changed_keys(job, cfg)
-    if changed:
-        raise InputError(
-            f"{job.folder} holds a run with another configuration ({', '.join(sorted(changed)[:4])}); "
-            "choose another sweep_dir, or delete that folder"
-        )
-
-
-def changed_keys(job: Job, cfg: DictConfig) -> list[str]:
-    """The keys in which the run that the job's folder holds, if any, is of another configuration."""
-    written = job.folder / "config.yaml"
-    if not written.is_file():
-        return []
-    before = OmegaConf.to_container(OmegaConf.load(written))
-    now = resolved(cfg)
-    return [
-        key
-        for key in (differing(before, now) if isinstance(before, dict) else ["all"])
-        if key.split(".")[0] not in FREE_KEYS
-    ]

@@ -33,7 +33,7 @@ def plot_knobs(results: Sequence[Result], metrics: Sequence[str], folder: Path) 
         )
         for axis, metric in zip(axes.flat, metrics, strict=True):
             draw(axis, results, metric, knob)
-        figure.suptitle(f"{knob}: mean and 95% interval over seeds; grey: one setting each")
+        figure.suptitle(f"{plain(knob)}: mean and 95% interval over seeds; grey: one setting each")
         path = folder / f"knob_{file_name(knob.lstrip('+'))}.png"
         figure.savefig(path, dpi=120)
         plt.close(figure)
@@ -55,15 +55,20 @@ def draw(axis: Any, results: Sequence[Result], metric: str, knob: str) -> None:
         if estimate is None:
             continue
         axis.plot([place], [estimate.value], "o", color="tab:blue", markersize=8)
-        if estimate.n > 1:
+        if math.isfinite(estimate.low):
             axis.plot([place, place], [estimate.low, estimate.high], "-", color="tab:blue", linewidth=2)
     if scale == "values":
-        axis.set_xticks(range(len(values)), [short(value) for value in values])
+        axis.set_xticks(range(len(values)), [plain(short(value)) for value in values])
         axis.set_xlim(-0.5, len(values) - 0.4)
     else:
         axis.set_xscale(scale)
-    axis.set(xlabel=knob, ylabel=with_unit(metric))
+    axis.set(xlabel=plain(knob), ylabel=plain(with_unit(metric)))
     axis.grid(axis="y", alpha=0.3)
+
+
+def plain(text: str) -> str:
+    """Text of which matplotlib makes no formula."""
+    return text.replace("$", r"\$")
 
 
 def ordered(values: Sequence[str]) -> list[str]:
@@ -101,9 +106,14 @@ def short(value: str) -> str:
 
 def with_unit(metric: str) -> str:
     """The metric with its unit where that is known."""
-    name = metric.removeprefix("eval/")
-    unit = "share" if name.startswith(SHARES) else "nats" if name.startswith("logp_") else ""
+    nats = metric.removeprefix("eval/").startswith("logp_")
+    unit = "share" if is_share(metric) else "nats" if nats else ""
     return f"{metric} ({unit})" if unit else metric
+
+
+def is_share(metric: str) -> bool:
+    """Whether it lies between 0 and 1."""
+    return metric.removeprefix("eval/").startswith(SHARES)
 
 
 def alike(results: Sequence[Result], metric: str, knob: str, values: Sequence[str]) -> set[tuple[Any, ...]]:

@@ -38,7 +38,7 @@ def read_outcome(folder: Path) -> dict[str, Any] | None:
         outcome = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(outcome, dict):
+    if not isinstance(outcome, dict) or not outcome:
         return None
     stopped = str(outcome.get("stopped") or "")
     return outcome if not stopped or stopped.startswith("budget:") else None

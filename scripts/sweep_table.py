@@ -12,10 +12,12 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from scripts import paired, stats
 from scripts.masking import masked_command
+from scripts.sweep_plots import is_share
 from scripts.sweep_results import Result, Setting, settings_of
 
 PIPED = 400
@@ -43,7 +45,10 @@ class Effect:
 def estimates(group: Sequence[Result], metric: str) -> stats.Estimate | None:
     """A setting's mean with its interval over seeds; None if no job of it has the metric."""
     values = [result.figures[metric] for result in group if metric in result.figures]
-    return stats.mean(values) if values else None
+    if not values:
+        return None
+    found = stats.mean(values)
+    return stats.within(found, 0.0, 1.0) if is_share(metric) else found
 
 
 def effects(results: Sequence[Result], metrics: Sequence[str]) -> list[Effect]:
@@ -107,10 +112,10 @@ def print_sweep(results: Sequence[Result], metrics: Sequence[str], console: Cons
     console = console or Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPED)
     table = Table(title="mean [95% interval over seeds] seeds", title_justify="left", box=box.SIMPLE)
     for column in ("setting", *metrics):
-        table.add_column(column, justify="left" if column == "setting" else "right", overflow="fold")
+        table.add_column(escape(column), justify="left" if column == "setting" else "right", overflow="fold")
     for setting, group in settings_of(results).items():
         cells = [_cell(estimates(group, metric)) for metric in metrics]
-        table.add_row(spoken(setting), *cells)
+        table.add_row(escape(spoken(setting)), *cells)
     console.print(table)
     found = effects(results, metrics)
     if found:
@@ -132,6 +137,8 @@ def _cell(estimate: stats.Estimate | None) -> str:
         return "-"
     if estimate.n < 2:
         return f"{estimate.value:.3f} (one seed)"
+    if not math.isfinite(estimate.value):
+        return f"{estimate.value} ({estimate.n} seeds)"
     if not estimate.stderr:  # no width is no proof of certainty
         return f"{estimate.value:.3f} (all {estimate.n} seeds)"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}] {estimate.n}"
@@ -146,8 +153,8 @@ def _print_effects(found: Sequence[Effect], console: Console) -> None:
         gap = effect.difference
         bold = effect.adjusted is not None and effect.adjusted < 0.05
         table.add_row(
-            f"{effect.knob.rsplit('.', 1)[-1]}: {effect.against} → {effect.value}",
-            effect.metric,
+            escape(f"{effect.knob.rsplit('.', 1)[-1]}: {effect.against} → {effect.value}"),
+            escape(effect.metric),
             f"{gap.value:+.3f}",
             f"[{gap.low:+.3f}, {gap.high:+.3f}]" if math.isfinite(gap.low) else "",
             str(gap.n),
@@ -188,7 +195,7 @@ def sweep_json(results: Sequence[Result], metrics: Sequence[str]) -> dict[str, A
                 "status": result.status,
                 "error": result.error,
                 "seconds": result.seconds,
-                "figures": dict(result.figures),
+                "figures": {name: _finite(value) for name, value in result.figures.items()},
             }
             for result in results
         ],
@@ -214,4 +221,8 @@ def _estimated(group: Sequence[Result], metrics: Sequence[str]) -> Iterator[tupl
 
 
 def _bounded(estimate: stats.Estimate) -> dict[str, float | int | None]:
-    return {name: value if math.isfinite(value) else None for name, value in asdict(estimate).items()}
+    return {name: _finite(value) for name, value in asdict(estimate).items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 given = dict(argument.lstrip("+").split("=", 1) for argument in sys.argv[1:] if "=" in argument)
-folder = Path(given["output_dir"].strip("'"))
+folder = Path(given["output_dir"].strip("'").replace("\\'", "'"))
 seed = int(given.get("seed", 0))
 folder.mkdir(parents=True, exist_ok=True)
 with (folder / "starts.txt").open("a") as file:

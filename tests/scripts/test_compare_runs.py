@@ -126,6 +126,52 @@ def test_seeds_that_are_all_alike_are_no_proof(tmp_path: Path) -> None:
     assert accuracy.detectable > 0.3
 
 
+def test_copies_of_a_run_are_no_further_evidence(tmp_path: Path, capsys) -> None:
+    for copy in ("x", "y", "z"):
+        evaluation(tmp_path / f"a/{copy}", "0000011111", seed=0)
+        evaluation(tmp_path / f"b/{copy}", "1111111111", seed=0)
+    accuracy = compared(f"{tmp_path}/a/*", f"{tmp_path}/b/*")["accuracy_greedy,exact"]
+    assert (accuracy.test, accuracy.p) == ("McNemar, exact", 2 / 2**5)
+    assert main([f"{tmp_path}/a/*", f"{tmp_path}/b/*"]) == 0
+    assert (
+        "a/* has several runs of seed 0: copies of a run are no further evidence" in capsys.readouterr().err
+    )
+
+
+def test_less_than_six_scores_find_nothing(tmp_path: Path) -> None:
+    five = compared(evaluation(tmp_path / "a", "00000"), evaluation(tmp_path / "b", "00000", own=-0.5))
+    assert five["logp_answer,own_rationale"].detectable == np.inf
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path: Path, capsys) -> None:
+    folders = [tmp_path / "lr=[red]", tmp_path / "x[b]"]
+    for folder, right in zip(folders, (False, True), strict=True):
+        write_rows(evaluation(folder, "0") / "items.jsonl", [item("q[/INST]0", right, -1.0)])
+    assert main([*map(str, folders), "--metric", "accuracy"]) == 0
+    printed = capsys.readouterr().out
+    assert "x[b] \nagainst lr=[red] \n" in re.sub(" +", " ", printed)
+    assert "won in accuracy greedy, exact: q[/INST]0\n" in printed
+
+
+def test_a_value_that_is_no_number_is_refused_by_name(tmp_path: Path, capsys) -> None:
+    folders = [str(evaluation(tmp_path / name, "01")) for name in "ab"]
+    write_rows(tmp_path / "b/items.jsonl", [item("0", True, float("nan")), item("1", True, -1.0)])
+    assert main(folders) == 2
+    assert f"{folders[1]}: logp_answer,own_rationale of 0 is nan" in capsys.readouterr().err
+    assert main([*folders, "--metric", "accuracy"]) == 0
+
+
+def test_where_nothing_can_be_written_is_said_before_all_else(tmp_path: Path, capsys) -> None:
+    folders = [str(evaluation(tmp_path / name, "01")) for name in "ab"]
+    (tmp_path / "file").touch()
+    assert main([*folders, "--out", f"{tmp_path}/file/x"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == (
+        f"error: --out={tmp_path}/file/x: {tmp_path}/file is a file; choose another --out\n"
+    )
+    assert printed.out == ""
+
+
 def test_scores_that_are_all_zero_or_one_are_right_and_wrong(tmp_path: Path) -> None:
     for seed in range(2):
         config = {"seed": seed, "attempts": 1}

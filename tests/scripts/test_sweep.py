@@ -16,7 +16,7 @@ from rich.console import Console
 from latro.errors import InputError
 from scripts import launching
 from scripts.sweep import main
-from scripts.sweep_plan import read_plan
+from scripts.sweep_plan import file_name, quoted, read_plan
 from scripts.sweep_results import Result, measured
 from scripts.sweep_table import effects, print_sweep, sweep_json
 
@@ -64,6 +64,24 @@ def test_a_grid_has_a_folder_for_each_job() -> None:
     assert str(read_plan(["script=evaluate_latro", "seed=0,1"]).folder) == "runs/sweeps/evaluate_latro"
     alike = read_plan(["script=train_latro", "separator='a b','a_b'"]).grid()
     assert len({job.folder for job in alike}) == 2  # their names differ only in what a file name loses
+
+
+def test_a_program_that_is_not_there_is_a_failed_row(tmp_path: Path, capsys) -> None:
+    assert main([SMOKE[0], f"sweep_dir={tmp_path}/s", "launch=no_such_program x", "seed=0,1"]) == 1
+    why = "no_such_program cannot be started: No such file or directory"
+    assert f"FAILED all/seed=0: {why}" in capsys.readouterr().out
+
+
+def test_names_and_values_that_mean_something_elsewhere_are_taken_as_they_are(tmp_path: Path, capsys) -> None:
+    assert quoted("it's") == r"'it\'s'"
+    folder = tmp_path / "it's, a [b]"
+    arguments = [*SMOKE, "++seed=0,1", "separator='$^$','[/x]'", "metric=eval/accuracy_greedy"]
+    assert main([*arguments, f"sweep_dir={quoted(folder)}"]) == 0
+    printed = capsys.readouterr().out
+    assert "separator='[/x]'" in printed
+    assert "(one seed)" not in printed
+    assert (folder / "knob_separator.png").is_file()
+    assert len(file_name("語" * 110).encode()) <= 130
 
 
 def test_a_killed_job_names_its_signal(tmp_path: Path, capsys) -> None:
@@ -252,7 +270,7 @@ def test_wandb_runs_of_a_sweep_share_a_group(tmp_path: Path, monkeypatch) -> Non
     monkeypatch.setattr(launching, "command", lambda *given: asked.append(real(*given)) or asked[-1])
     where = f"sweep_dir={tmp_path}/kl_study"
     assert main([*SMOKE, where, "seed=0,1", "logger=wandb"]) == 0
-    assert [("logger.group=kl_study" in arguments) for arguments in asked] == [True, True]
+    assert [("logger.group='kl_study'" in arguments) for arguments in asked] == [True, True]
     assert not any("logger.group" in " ".join(arguments[:-2]) for arguments in asked)
 
 

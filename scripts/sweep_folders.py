@@ -1,0 +1,73 @@
+"""What a job's folder holds already: its own run, finished or begun, or another's."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from latro.errors import InputError
+from scripts.folders import read_config
+from scripts.run import FREE_KEYS, differing, resolved
+from scripts.sweep_plan import Job
+from scripts.sweep_results import read_outcome
+
+BUDGET = "budget"
+"""The key of what a run may spend; one that was ended by it goes on under another."""
+
+
+def is_finished(job: Job, cfg: DictConfig) -> bool:
+    """Whether nothing of the job is left to do."""
+    outcome = read_outcome(job.folder)
+    return outcome is not None and not (outcome.get("stopped") and BUDGET in map(_first, _changed(job, cfg)))
+
+
+def refuse_outdated(job: Job, missing: Collection[Path]) -> None:
+    """Raise InputError for a finished job that took up another which is missing: it tells of what is gone."""
+    if job.needs in missing:
+        raise InputError(
+            f"{job.folder} is finished, but not {job.needs}, which it took up: it tells of an earlier run; delete it "
+            "too"
+        )
+
+
+def refuse_other_runs(job: Job, cfg: DictConfig) -> None:
+    """Raise InputError if the job's folder holds a damaged outcome, or a run of another configuration."""
+    path = job.folder / "results.json"
+    if path.is_file() and not is_outcome(path):
+        raise InputError(
+            f"{path}: damaged or cut off; delete it and start again: the run goes on from what its folder holds"
+        )
+    changed = changed_keys(job, cfg)
+    if changed:
+        raise InputError(
+            f"{job.folder} holds a run with another configuration ({', '.join(sorted(changed)[:4])}); "
+            "delete it, or give another folder: sweep_dir= of a sweep, folder= of a reproduction"
+        )
+
+
+def is_outcome(path: Path) -> bool:
+    """Whether a file is the outcome of a run, whole."""
+    try:
+        outcome = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(outcome, dict) and bool(outcome)
+
+
+def changed_keys(job: Job, cfg: DictConfig) -> list[str]:
+    """The keys in which the run that the job's folder holds, if any, is of another configuration."""
+    outcome = read_outcome(job.folder) or {}
+    free = (*FREE_KEYS, BUDGET) if outcome.get("stopped") else FREE_KEYS
+    return [key for key in _changed(job, cfg) if _first(key) not in free]
+
+
+def _changed(job: Job, cfg: DictConfig) -> list[str]:
+    written = job.folder / "config.yaml"
+    if not written.is_file():
+        return []
+    return differing(read_config(job.folder), resolved(cfg))
+
+
+def _first(key: str) -> str:
+    return key.partition(".")[0]
