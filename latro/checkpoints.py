@@ -181,7 +181,8 @@ def read_config(file: Path) -> dict[str, Any]:
 def zero_dropout_fields(config: Any) -> None:
     """Set every dropout probability of a configuration to 0, so that what samples is what is scored."""
     for name, value in vars(config).items():
-        if name.endswith(("dropout", "_pdrop", "layerdrop", "drop_rate")) and isinstance(value, int | float):
+        noisy = "dropout" in name or name.endswith(("_pdrop", "layerdrop", "drop_rate", "jitter_noise"))
+        if noisy and isinstance(value, int | float) and not isinstance(value, bool):
             setattr(config, name, 0.0)
 
 

@@ -55,7 +55,7 @@ class Encoder:
 
     def separated(self, rationale: Sequence[int]) -> bool:
         """Whether a rationale's text ends with the separator."""
-        tail = len(self.separator) + 4  # tokens that hold it; some decoders strip what begins a text
+        tail = len(self.separator.encode()) + 4  # tokens that hold it; some decoders strip what begins a text
         return self.text(rationale[-tail:]).endswith(self.separator)
 
     @cached_property

@@ -81,12 +81,12 @@ def tabulate(world: World, *, score_stop: bool = True) -> Tables:
     for name in ("reference_NK", "length_NK", "finished_NK"):
         columns[name] = torch.cat([getattr(prompt.scores, name) for prompt in prompts])
     masks = [widen(prompt.scores.answer_mask_NKT, T) for prompt in prompts]
-    plains = [widen(plain, T) for prompt in prompts if (plain := prompt.scores.plain_answer_NT) is not None]
+    plains = [plain for prompt in prompts if (plain := prompt.scores.plain_probability_N) is not None]
     scores = Scores(
         **feature_fields(features.detach()),
         **columns,
         answer_mask_NKT=torch.cat(masks),
-        plain_answer_NT=torch.cat(plains),
+        plain_probability_N=torch.cat(plains),
     )
     return Tables(world=world, prompts=prompts, scores=scores, jacobian_CD=torch.stack(rows))
 
@@ -126,9 +126,11 @@ def gather(tables: Tables, prompt_N: Tensor, index_NK: Tensor) -> tuple[Scores, 
         name: getattr(scores, name)[n, index_NK]
         for name in ("reference_NK", "length_NK", "finished_NK", "answer_mask_NKT")
     }
-    plain_NT = None if scores.plain_answer_NT is None else scores.plain_answer_NT[prompt_N]
+    plain_N = None if scores.plain_probability_N is None else scores.plain_probability_N[prompt_N]
     drawn_NK = None if scores.drawn_NK is None else scores.drawn_NK[n, index_NK]
-    return Scores(**feature_fields(leaf_NKF), **fixed, plain_answer_NT=plain_NT, drawn_NK=drawn_NK), leaf_NKF
+    return Scores(
+        **feature_fields(leaf_NKF), **fixed, plain_probability_N=plain_N, drawn_NK=drawn_NK
+    ), leaf_NKF
 
 
 def loss_coefficients(

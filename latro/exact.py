@@ -208,7 +208,9 @@ def training_scores(
         before_answer_NK=policy.before_answer_B.view(N, -1),
         length_NK=torch.tensor([len(rationale.ids) for rationale in flat]).view(N, -1),
         finished_NK=torch.tensor([rationale.finished for rationale in flat]).view(N, -1),
-        plain_answer_NT=plain.answer_BT,
+        plain_probability_N=torch.stack(
+            [row[mask].exp().mean() for row, mask in zip(plain.answer_BT, plain.answer_mask_BT, strict=True)]
+        ),
     )
 
 
@@ -266,19 +268,19 @@ def expected_reward(world: Enumeration, config: ObjectiveConfig, rationales_per_
 
 def debiased_mean_probability(world: Enumeration) -> Tensor:
     """[M] mean answer token probability less the one without a rationale (a constant), within [0, 1]."""
-    T = int(world.scores.answer_mask_NKT[0, 0].sum())
-    assert world.scores.plain_answer_NT is not None
-    plain = float(world.scores.plain_answer_NT[0, :T].exp().mean())
-    return (world.scores.answer_NKT[0, :, :T].exp().mean(-1) - plain).clamp(0, 1)
+    assert world.scores.plain_probability_N is not None
+    rows_M = zip(world.scores.answer_NKT[0], world.scores.answer_mask_NKT[0], strict=True)
+    mean_M = torch.stack([row[mask].exp().mean() for row, mask in rows_M])
+    return (mean_M - world.scores.plain_probability_N[0]).clamp(0, 1)
 
 
 def win_probability(world: Enumeration) -> Tensor:
     """[M] constant probability that a fresh rationale has the higher normalised perplexity, ties half."""
-    T = int(world.scores.answer_mask_NKT[0, 0].sum())
+    lengths = world.scores.answer_mask_NKT[0].sum(-1).tolist()
     wins = []
     perplexities = [
         math.exp(-ll / (T * max(1.0, 1.0 + math.log(max(1, len(g.rationale.ids))))))
-        for ll, g in zip(world.log_likelihood_M.tolist(), world.generations, strict=True)
+        for ll, T, g in zip(world.log_likelihood_M.tolist(), lengths, world.generations, strict=True)
     ]
     probabilities = world.log_probability_M.exp().tolist()
     for mine in perplexities:

@@ -158,8 +158,8 @@ class Scores:
     """Rationale length in tokens."""
     finished_NK: Tensor
     """True where the rationale ended by itself, False where it was cut off at the limit."""
-    plain_answer_NT: Tensor | None = None
-    """log π(y_t|x,y_<t): the answer with no rationale, without gradient."""
+    plain_probability_N: Tensor | None = None
+    """Mean token probability of the answer with no rationale, without gradient."""
     drawn_NK: Tensor | None = None
     """log μ(z|x), the same tokens under the model that drew them, as it drew them; None where that is not known."""
 
@@ -240,11 +240,10 @@ def answer_reward(scores: Scores, config: ObjectiveConfig) -> Tensor:
         case Reward.LIKELIHOOD:
             return log_likelihood_NK.exp()
         case Reward.MEAN_TOKEN_PROBABILITY:
-            if scores.plain_answer_NT is None:
+            if scores.plain_probability_N is None:
                 raise ValueError("mean_token_probability needs the answer's score without a rationale")
-            plain_N = mean_token_probability(scores.plain_answer_NT, scores.answer_mask_NKT[:, 0])
             mean_NK = mean_token_probability(whole.answer_NKT, whole.answer_mask_NKT)
-            return (mean_NK - plain_N.detach().unsqueeze(-1)).clamp(0, 1)
+            return (mean_NK - scores.plain_probability_N.unsqueeze(-1)).clamp(0, 1)
         case Reward.RELATIVE_PERPLEXITY:
             return win_share(normalised_perplexity(whole).detach())
         case Reward.MULTI_SAMPLE_BOUND:

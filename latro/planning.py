@@ -11,7 +11,7 @@ Seconds assume that a share of what the hardware could do at most is reached; se
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from latro.errors import InputError
@@ -25,6 +25,9 @@ HEAD_CHUNK = 2**24
 """Logits that the fused head holds at once (`latro.fused_head.CHUNK`)."""
 PLAIN_CHUNK = 1024
 """Rows of logits whose softmax is taken at once without it (`latro.scored_tokens.CHUNK`)."""
+
+
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,8 @@ class Work:
     head_memory: float = 0.0
     share_prompt: bool = False
     rows: int | None = None
+    side_rows: bool = False
+    """Whether every row's ending departs from the answer line and is scored in a row of its own: the most there are."""
     checkpointing: bool = False
     vllm_samples: bool = False
     """Whether vLLM draws the rationales, and not the policy itself."""
@@ -114,6 +119,9 @@ class Work:
 def model_sizes(config: Mapping[str, Any], place: str) -> ModelSizes:
     """From a model's config.json (at `place`). Raises `InputError` if it is not laid out like Llama's."""
     config = config.get("text_config", config)
+    experts = next((name for name in EXPERTS if int(config.get(name) or 1) > 1), None)
+    if experts:
+        raise InputError(f"{place}: {experts}={config[experts]}: plan=true knows no mixtures of experts")
     names = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "vocab_size")
     missing = [name for name in names if not config.get(name)]
     if missing:
@@ -187,6 +195,7 @@ def sharded_peak(model: ModelSizes, work: Work, processes: int) -> float:
     Divided are both models' weights, the gradients, and the float32 copy of the weights with its moments; whole are
     activations, head and sampling, and the one layer, embedding or head that is gathered at a time, twice for the next.
     """
+    work = replace(work, fused_head=False)  # a sharded head computes its own logits
     parts = memory_parts(model, work)
     exact = trained_weights(model, work) * (1 + work.moments) * 4
     divided = (parts["weights"] + parts["reference"] + parts["gradients"] + exact) / processes
@@ -203,8 +212,13 @@ def body_tokens(work: Work) -> int:
     """Tokens that go through the body together."""
     behind = work.rationale + work.answer
     if work.share_prompt:
-        return work.prompts * work.prompt + work.rows_together * behind
-    return work.rows_together * (work.prompt + behind)
+        return work.prompts * work.prompt + body_rows(work) * behind
+    return body_rows(work) * (work.prompt + behind)
+
+
+def body_rows(work: Work) -> int:
+    """Rows that go through the body together: their logits but for an ending's few tokens are those of the rows."""
+    return work.rows_together * (2 if work.side_rows else 1)
 
 
 def layer_activations(model: ModelSizes, work: Work) -> float:
@@ -219,7 +233,7 @@ def layer_activations(model: ModelSizes, work: Work) -> float:
         # Every row has its prompt's keys and values, in the cache and once more repeated for all heads, as a mask
         # wants them; and it has that mask.
         behind, whole = work.rationale + work.answer, work.prompt + work.rationale + work.answer
-        kept += work.rows_together * (
+        kept += body_rows(work) * (
             (2 * model.query + 2 * model.key + behind) * whole - 2 * model.key * behind
         )
     return kept * work.weight_bytes
@@ -271,8 +285,8 @@ def flop_parts(model: ModelSizes, work: Work) -> dict[str, float]:
     if work.lora_rank is None and work.fused_head:
         scored = work.prompts * work.K * behind * model.vocabulary * work.weight_bytes
         again = 1 - min(1.0, work.head_memory * 2**30 / scored)
-    if work.sliced:
-        again = 1.0 if work.lora_rank is None else 2.0
+    if work.sliced:  # once more for the slice's second pass; what it keeps is not needed a third time
+        again = 1.0 + (again if work.lora_rank is None else 1.0)
     return {
         "reference": rows * (body * (prompt + work.rationale) + head * work.rationale),
         "update": rows * (body * passes * (prompt + behind) + head * (1 + backward + again) * behind),

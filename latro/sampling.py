@@ -80,7 +80,7 @@ class LowPrecisionCopy:
 
 
 def row_seed(*parts: object) -> int:
-    """A 63-bit seed that depends on every part, the same on every machine."""
+    """A seed that depends on every part, the same on every machine; torch's generator takes 32 bits of it."""
     digest = hashlib.blake2b("\x1f".join(str(part) for part in parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 

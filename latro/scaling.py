@@ -119,6 +119,8 @@ def share(
     links: Links,
 ) -> Share:
     """One device's part of a step of which `work` is its share; `longest` is the longest prompt, for memory."""
+    if sharding != "none":
+        work = replace(work, fused_head=False)  # a sharded head computes its own logits
     seconds = time_parts(model, work, hardware)
     sampled, updated = gathers(model, work, sharding)
     hidden = gather_seconds(updated, devices, links)

@@ -4,6 +4,7 @@ Legend: B rows, T tokens, A scored tokens, S positions that predict one or more 
 """
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -35,11 +36,12 @@ class ScoringConfig:
     """Run a prompt once for all its rationales. Not with activation checkpointing."""
     rows: int | None = None
     """Rows scored at once, the longest together; each is run again in the backward pass. Null: all rows of a
-    micro-batch, once. For a prompt whose rationales do not fit into memory together."""
+    micro-batch, once. For a prompt whose rationales do not fit into memory together. A row whose ending departs from
+    the answer line brings one more, for that ending."""
 
     def __post_init__(self) -> None:
-        if self.head_memory < 0:
-            raise InputError(f"scoring.head_memory={self.head_memory}: GiB, must not be negative")
+        if not 0 <= self.head_memory < math.inf:
+            raise InputError(f"scoring.head_memory={self.head_memory}: GiB, must not be negative or infinite")
         if self.rows is not None and self.rows < 1:
             raise InputError(f"scoring.rows={self.rows} must be positive, or null")
         if self.rows and self.share_prompt:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from latro.encoding import NO_RATIONALE, Encoder, Rationale, RationaleBatch, join
 from latro.likelihood import Likelihood, drawn_logprob, likelihood
-from latro.objective import ObjectiveConfig, Scores
+from latro.objective import ObjectiveConfig, Scores, mean_token_probability
 from latro.scored_tokens import ScoringConfig
 from latro.types import Example
 
@@ -56,7 +56,9 @@ class Scorer:
     ) -> Scores:
         """The same with the policy in its reference's place: all that an answer's reward needs."""
         device = batch.ids_BT.device
-        plain_NT = self.plain_answers(model, examples, device) if self.objective.needs_plain_answer else None
+        plain_N = (
+            self.plain_probability(model, examples, device) if self.objective.needs_plain_answer else None
+        )
         policy = self.likelihood(model, batch)
         N, K = len(examples), batch.rationales_per_prompt
         lengths = [len(rationale.ids) for rationale in rationales]
@@ -69,7 +71,7 @@ class Scorer:
             before_answer_NK=policy.before_answer_B.view(N, K),
             length_NK=torch.tensor(lengths, device=device).view(N, K),
             finished_NK=torch.tensor(finished, device=device).view(N, K),
-            plain_answer_NT=plain_NT,
+            plain_probability_N=plain_N,
         )
 
     def likelihood(self, model: Any, batch: RationaleBatch) -> Likelihood:
@@ -83,9 +85,13 @@ class Scorer:
         )
 
     @torch.no_grad()
-    def plain_answers(self, model: Any, examples: Sequence[Example], device: torch.device) -> Tensor:
-        """log π(y_t|x,y_<t) of each example's answer with no rationale, [N, T]."""
+    def plain_probability(self, model: Any, examples: Sequence[Example], device: torch.device) -> Tensor:
+        """[N] mean token probability of each example's answer with no rationale.
+
+        Its separator is always its own, where a rationale may bring one: the tokens are not those behind a rationale.
+        """
         prompts = [self.encoder.prompt_ids(example.prompt) for example in examples]
         answers = [self.encoder.answer_ids(example.answer) for example in examples]
         batch = join(prompts, [NO_RATIONALE] * len(examples), answers, self.encoder.pad_token_id)
-        return likelihood(model, batch.to(device), score_stop=False, scoring=self.scoring).answer_BT
+        plain = likelihood(model, batch.to(device), score_stop=False, scoring=self.scoring)
+        return mean_token_probability(plain.answer_BT, plain.answer_mask_BT)

@@ -17,6 +17,7 @@ from torch import Tensor
 from latro.encoding import RationaleBatch
 from latro.errors import InputError
 from latro.fused_head import unwrapped
+from latro.rollout.limits import base_model, other_layers
 from latro.scored_tokens import ScoredTokens, ScoringConfig, token_logprob
 
 
@@ -26,6 +27,8 @@ def logprob_behind_shared_prompt(
     """[A] log-probabilities of the batch's tokens. Raises `InputError` for a model that fills no cache of keys."""
     from transformers import DynamicCache
 
+    if kinds := other_layers(base_model(unwrapped(model))):
+        raise InputError(f"scoring.share_prompt=true: {kinds}; set it to false")
     K, owner_R = batch.rationales_per_prompt, batch.owner_R
     prompt_R = batch.prompt_length_B[owner_R]
     prompt_N, P = batch.prompt_length_B[::K], int(prompt_R.max())
@@ -63,7 +66,8 @@ def logprob_behind_shared_prompt(
         tokens.where(~in_prompt_A, tokens.row_A, tokens.position_A - prompt_A),
         scoring,
         attention_mask=torch.cat([real_RP, torch.ones_like(column_RS, dtype=torch.bool)], 1).long(),
-        position_ids=column_RS,
+        # Behind a row's end stands padding: its positions must not reach where a model has none, or changes its own.
+        position_ids=column_RS.clamp(max=T - 1),
         past_key_values=cache,
         use_cache=True,
     )

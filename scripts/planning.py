@@ -69,9 +69,13 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     answer = math.ceil(fmean(tokens(example.answer) for example in examples))
     mean_work = replace(mean_work, prompt=math.ceil(fmean(lengths)), answer=answer)
     memory = memory_parts(model, replace(mean_work, prompt=max(lengths)))
+    objective = instantiate(cfg.objective)
+    most = None
+    if objective.score_stop:
+        most = memory_parts(model, replace(mean_work, prompt=max(lengths), side_rows=True))["peak"]
     seconds = time_parts(model, mean_work, hardware)
-    steps = steps_of(cfg, instantiate(cfg.objective), sampling, examples)
-    show(model, hardware, mean_work, max(lengths), memory, seconds, steps)
+    steps = steps_of(cfg, objective, sampling, examples)
+    show(model, hardware, mean_work, max(lengths), memory, seconds, steps, most)
     if cfg.devices:
         show_devices(model, hardware, mean_work, max(lengths), list(cfg.devices), str(cfg.sharding))
     return {"memory": memory, "seconds": seconds, "steps": steps, "hardware": hardware.name}
@@ -215,8 +219,9 @@ def show(
     memory: dict[str, float],
     seconds: dict[str, float],
     steps: int,
+    most: float | None,
 ) -> None:
-    """Print the plan."""
+    """Print the plan; `most` is the peak if every row's ending had a row of its own."""
     rows = work.prompts * work.micro_batches * work.K
     table = Table(title=f"{model.parameters / 1e6:.1f} M parameters on {hardware.name}, one process")
     for column in ("what", "figure"):
@@ -234,6 +239,11 @@ def show(
         f"longest {longest}. Memory counts tensors at the longest prompt; time takes every rationale at its limit "
         "and leaves evaluation out."
     )
+    if most is not None:
+        console.print(
+            "An ending that departs from the answer line is scored in a row of its own; the peak if all did: "
+            f"{most / 2**30:.2f} GiB."
+        )
     if hardware.memory and memory["peak"] > hardware.memory:
         console.print(
             f"warning: that is more than the {hardware.memory / 2**30:.0f} GiB there are: lower "

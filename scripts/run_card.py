@@ -182,7 +182,10 @@ def _agent_limits(outcome: Row) -> Iterator[str]:
     if "replay" in str(outcome["config"]["llm"].get("_target_", "")) or "bundled" in str(
         outcome["config"]["llm"]
     ):
-        yield "The replies came from a recording, or went into one: running it again is no new evidence."
+        yield (
+            "The replies came from a recording, or went into one: running it again is no new evidence, and costs are the "
+            "recorded ones."
+        )
 
 
 def _learning(folder: Path, outcome: Row) -> Parts:

@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicCache
 
 from latro.encoding import Encoder, pad_right
 from latro.rollout.base import Continuation, Done, Request, ignore
-from latro.rollout.drawing import draw, uniforms
+from latro.rollout.drawing import draw, likeliest, uniforms
 from latro.rollout.ending import Ending
 from latro.rollout.limits import find_obstacle, rows_that_fit
 from latro.rollout.plain import GenerateEngine
@@ -134,7 +134,7 @@ class Batch:
     def drawn(self, logits_BV: Tensor, uniform_B: Tensor) -> list[tuple[int, float | None]]:
         """The next token of each row, drawn by its own uniform number, with its log-probability; or the likeliest."""
         if self.request.seeds is None:
-            return [(int(token), None) for token in logits_BV.argmax(-1).tolist()]
+            return [(int(token), None) for token in likeliest(logits_BV).tolist()]
         token_B, logprob_B = draw(logits_BV, uniform_B.to(logits_BV.device), self.request.temperature)
         both = torch.stack([token_B.double(), logprob_B.double()], -1)  # one wait for the device
         return [(int(token), logprob) for token, logprob in both.tolist()]

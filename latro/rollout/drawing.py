@@ -48,6 +48,14 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float = 1.0) -> tupl
     return token_B, probability_BV.gather(1, token_B[:, None])[:, 0].log()
 
 
+def likeliest(logits_BV: Tensor) -> Tensor:
+    """[B] ids of the likeliest tokens. Raises InputError for scores that are no numbers."""
+    token_B = logits_BV.argmax(-1)
+    if not logits_BV.gather(-1, token_B[:, None]).isfinite().all():
+        raise InputError(f"the model's {NOT_FINITE}")
+    return token_B
+
+
 def below(threshold_B: Tensor, total_B: Tensor) -> Tensor:
     """[B] the thresholds, moved under the totals where rounding put them at or above: some token must exceed them."""
     return torch.minimum(threshold_B, torch.nextafter(total_B, torch.zeros_like(total_B)))

@@ -22,8 +22,8 @@ class Ending:
     def __init__(self, encoder: Encoder, markers: Sequence[str]) -> None:
         self.encoder = encoder
         self.markers = tuple(markers)
-        # A marker spans at most this many tokens, as every token but the first adds a character or half of one.
-        self.window = 2 * max((len(marker) for marker in markers), default=0) + 2
+        # A marker spans at most this many tokens, as every token adds a byte or half of one.
+        self.window = 2 * max((len(marker.encode()) for marker in markers), default=0) + 2
         self.completing: dict[int, bool] = {}
 
     def ended(self, tokens: Sequence[int]) -> bool:

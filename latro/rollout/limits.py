@@ -23,21 +23,29 @@ def find_obstacle(model: Any, longest: int) -> str | None:
     config = base.config.get_text_config(decoder=True)
     if is_sharded(base):
         return "the weights are sharded, and all processes must call forward equally often"
-    if getattr(base, "_is_stateful", False) or config.is_encoder_decoder:
-        return f"{type(base).__name__} keeps no plain cache of keys and values"
+    if kinds := other_layers(base):
+        return kinds
     takes = inspect.signature(base.forward).parameters
     if not {"position_ids", "past_key_values", "attention_mask", "logits_to_keep"} <= takes.keys():
         return f"{type(base).__name__}'s forward does not take positions, a cache, a mask and logits_to_keep"
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if not layers <= {"full_attention", "sliding_attention"}:
-        return f"{type(base).__name__} has layers of other kinds: {', '.join(sorted(layers))}"
     window = getattr(config, "sliding_window", None)
-    if window is not None and window < longest:
+    if window and window < longest:
         return f"rows of up to {longest} tokens are longer than the attention's window of {window}"
     rope = getattr(config, "rope_parameters", None) or {}
     reach = rope.get("original_max_position_embeddings")
     if rope.get("rope_type") in ("longrope", "dynamic") and longest > (reach or 0):
         return f"rotary frequencies change behind {reach} tokens, for all rows at once"
+    return None
+
+
+def other_layers(base: Any) -> str | None:
+    """Why a model's cache is more than keys and values of a row's own columns; None where it is not."""
+    config = base.config.get_text_config(decoder=True)
+    if getattr(base, "_is_stateful", False) or config.is_encoder_decoder:
+        return f"{type(base).__name__} keeps no plain cache of keys and values"
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if not layers <= {"full_attention", "sliding_attention"}:
+        return f"{type(base).__name__} has layers of other kinds: {', '.join(sorted(layers))}"
     return None
 
 

@@ -5,7 +5,8 @@ takes every architecture that `generate` takes, and weights that are sharded ove
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,9 +21,9 @@ from transformers import (
 
 from latro.encoding import Encoder, pad_left
 from latro.rollout.base import Continuation, Done, Request, ignore
-from latro.rollout.drawing import draw, uniforms
+from latro.rollout.drawing import draw, likeliest, uniforms
 from latro.rollout.ending import Ending
-from latro.rollout.limits import must_keep_step, rows_that_fit
+from latro.rollout.limits import base_model, must_keep_step, rows_that_fit
 
 
 class GenerateEngine:
@@ -83,15 +84,16 @@ def generate(
     was_training = model.training
     model.eval()
     try:
-        output = model.generate(
-            ids_BT.to(device),
-            attention_mask=mask_BT.to(device),
-            generation_config=plain_generation(encoder, max_tokens),
-            logits_processor=LogitsProcessorList([] if inverse is None else [inverse]),
-            stopping_criteria=StoppingCriteriaList([end]),
-            # transformers does not see that weights are sharded by FSDP's second version.
-            synced_gpus=must_keep_step(model) or None,
-        )
+        with without_own_settings(base_model(model)):
+            output = model.generate(
+                ids_BT.to(device),
+                attention_mask=mask_BT.to(device),
+                generation_config=plain_generation(encoder, max_tokens),
+                logits_processor=LogitsProcessorList([inverse or Likeliest()]),
+                stopping_criteria=StoppingCriteriaList([end]),
+                # transformers does not see that weights are sharded by FSDP's second version.
+                synced_gpus=must_keep_step(model) or None,
+            )
     finally:
         model.train(was_training)
     new_tokens = output[:, ids_BT.shape[1] :].tolist()
@@ -122,6 +124,15 @@ class InverseCdf(LogitsProcessor):
         return torch.full_like(scores, -math.inf).scatter_(1, drawn_B[:, None], 0.0)
 
 
+class Likeliest(LogitsProcessor):
+    """Changes no score, and refuses those that are no numbers."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """[B, V] scores as they are."""
+        likeliest(scores)
+        return scores
+
+
 class RationaleEnd(StoppingCriteria):
     """Tells `generate` which rows have ended."""
 
@@ -140,12 +151,22 @@ class RationaleEnd(StoppingCriteria):
         return torch.tensor([length is not None for length in self.length], device=input_ids.device)
 
 
-def plain_generation(encoder: Encoder, max_tokens: int) -> GenerationConfig:
-    """Arg-max decoding with nothing of the model's own generation settings left.
+@contextmanager
+def without_own_settings(model: Any) -> Iterator[None]:
+    """Within the block the model has no generation settings of its own.
 
-    A field left out here would be filled from the model's settings (some ship a repetition penalty), and what is
-    sampled would no longer be the policy.
+    `generate` fills every field that is left open from them (some models ship a repetition penalty or suppressed
+    tokens), and what is sampled would no longer be the policy.
     """
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def plain_generation(encoder: Encoder, max_tokens: int) -> GenerationConfig:
+    """Arg-max decoding; see `without_own_settings`."""
     return GenerationConfig(
         max_new_tokens=max_tokens,
         min_new_tokens=0,

@@ -86,6 +86,11 @@ class VllmEngine:
         """
         self.config = config
         self.accelerator = accelerator
+        if config.max_model_length is not None and config.max_model_length < longest:
+            raise InputError(
+                f"vllm.max_model_length={config.max_model_length}: the longest row takes {longest} tokens and would "
+                "be cut off; raise it, or leave it out"
+            )
         from latro.rollout.adapted import check_adapters
 
         check_adapters(model, sharded=accelerator.distributed_type in ("DEEPSPEED", "FSDP"))

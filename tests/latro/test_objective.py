@@ -43,7 +43,7 @@ def scores(**changes: object) -> Scores:
         "before_answer_NK": torch.tensor([[-0.1, -0.2, -0.3]], dtype=torch.float64),
         "length_NK": torch.tensor([[0, 1, 3]]),
         "finished_NK": torch.tensor([[True, True, False]]),
-        "plain_answer_NT": log([[0.25, 0.5]]),
+        "plain_probability_N": torch.tensor([0.375], dtype=torch.float64),
     }
     return Scores(**{**fields, **changes})  # type: ignore[arg-type]
 
@@ -123,7 +123,7 @@ def test_the_reward_that_the_page_on_rewards_adds_works_once_it_is_added(monkeyp
 
 def test_a_mean_token_probability_without_its_baseline_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="needs the answer's score without a rationale"):
-        answer_reward(scores(plain_answer_NT=None), ObjectiveConfig(reward=Reward.MEAN_TOKEN_PROBABILITY))
+        answer_reward(scores(plain_probability_N=None), ObjectiveConfig(reward=Reward.MEAN_TOKEN_PROBABILITY))
 
 
 def test_the_paper_preset_from_log_probabilities_to_loss():
@@ -164,7 +164,13 @@ def test_the_batch_mean_penalty_looks_over_all_prompts_of_the_batch():
     two = scores(
         **{
             name: torch.cat([getattr(scores(), name)] * 2)
-            for name in ("rationale_NK", "reference_NK", "before_answer_NK", "length_NK", "plain_answer_NT")
+            for name in (
+                "rationale_NK",
+                "reference_NK",
+                "before_answer_NK",
+                "length_NK",
+                "plain_probability_N",
+            )
         },
         answer_NKT=log([[[0.5], [0.5], [0.5]], [[0.25], [0.25], [0.25]]]),
         answer_mask_NKT=torch.ones(2, 3, 1, dtype=torch.bool),

@@ -56,8 +56,11 @@ SIZES = ModelSizes(
 )
 
 
-def held(scoring: ScoringConfig, lora: bool, checkpointing: bool = False) -> int:
-    """Most bytes alive at once during one update of two groups of four, above the model."""
+def held(scoring: ScoringConfig, lora: bool, checkpointing: bool = False, ending: int = 0) -> int:
+    """Most bytes alive at once during one update of two groups of four, above the model.
+
+    ending: of the rationale's 80 tokens, how many are an ending of its own.
+    """
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -71,11 +74,14 @@ def held(scoring: ScoringConfig, lora: bool, checkpointing: bool = False) -> int
         model.train()
         model.activation_checkpointing_enable()
     text = partial(torch.randint, 512)
-    rationales = [Rationale(ids=tuple(text((80,)).tolist()), text="", ending=()) for _ in range(8)]
+    rationales = [
+        Rationale(ids=tuple(text((80 - ending,)).tolist()), text="", ending=(1, 2, 3, 4)[:ending])
+        for _ in range(8)
+    ]
     batch = join([text((40,)).tolist()] * 2, rationales, [text((8,)).tolist()] * 2, 0)
     with Live() as live:
         live.known |= {weight.untyped_storage()._cdata for weight in model.parameters()}
-        result = likelihood(model, batch, score_stop=False, scoring=scoring)
+        result = likelihood(model, batch, score_stop=ending > 0, scoring=scoring)
         (result.rationale_B.sum() + result.answer_BT.sum()).backward()
     return live.most
 
@@ -106,6 +112,27 @@ def test_an_updates_memory_is_what_the_plan_says(scoring, lora, checkpointing, m
     )  # fmt: skip
     planned = memory_parts(SIZES, work)["update"]
     assert held(scoring, lora, checkpointing) == pytest.approx(planned, rel=0.08 if checkpointing else 0.02)
+
+
+@pytest.mark.parametrize(
+    "scoring", [ScoringConfig(), ScoringConfig(share_prompt=True), ScoringConfig(rows=2)]
+)
+def test_rows_of_endings_are_at_most_what_the_plan_says(scoring, monkeypatch):
+    for module, name in ((fused_head, "CHUNK"), (planning, "HEAD_CHUNK")):
+        monkeypatch.setattr(module, name, 2**16)
+    monkeypatch.setattr(fused_head, "BLOCK", 2**11)
+    work = Work(
+        prompts=2, micro_batches=1, K=4, prompt=40, rationale=80, answer=8, share_prompt=scoring.share_prompt,
+        rows=scoring.rows,
+    )  # fmt: skip
+    planned = memory_parts(SIZES, replace(work, side_rows=True))["update"]
+    assert planned > 1.6 * memory_parts(SIZES, work)["update"]
+    assert held(scoring, False, ending=4) == pytest.approx(planned, rel=0.06)
+
+
+def test_a_mixture_of_experts_is_not_planned_as_if_it_were_dense():
+    with pytest.raises(InputError, match=r"config.json: num_local_experts=8: plan=true knows no mixtures"):
+        model_sizes(CONFIG | {"num_local_experts": 8}, "config.json")
 
 
 def test_the_sizes_are_those_of_the_configuration():

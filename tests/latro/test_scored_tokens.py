@@ -8,10 +8,14 @@ import itertools
 import pytest
 import torch
 from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
 )
@@ -220,6 +224,27 @@ def test_a_shared_prompt_without_a_cache_is_refused():
     model.activation_checkpointing_enable()
     with pytest.raises(InputError, match=r"no keys and values.*scoring.share_prompt=false"):
         likelihood(model, batch(), scoring=ScoringConfig(share_prompt=True))
+
+
+def test_a_shared_prompt_reaches_no_position_behind_the_longest_row():
+    """GPT-2 has as many positions as it has, and a padded column must not ask for more."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=6, n_embd=8, n_layer=1, n_head=2, n_positions=12, bos_token_id=0, eos_token_id=0
+    )
+    model = GPT2LMHeadModel(config).double().eval()
+    rationales = [Rationale(ids=(1, 2), text="", ending=(0,)) for _ in range(4)]
+    unlike = join([[1, 2], [1, 2, 3, 4, 5, 1, 2]], rationales, [[5, 2], [5, 2]], 0)
+    assert unlike.ids_RT.shape == (4, 11)
+    plain, shared = (likelihood(model, unlike, scoring=ScoringConfig(share_prompt=s)) for s in (False, True))
+    assert torch.allclose(plain.rationale_B, shared.rationale_B, atol=1e-12)
+    assert torch.allclose(plain.answer_BT, shared.answer_BT, atol=1e-12)
+
+
+def test_a_shared_prompt_with_layers_that_keep_a_state_is_refused():
+    mamba = MambaForCausalLM(MambaConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, state_size=4))
+    with pytest.raises(InputError, match=r"scoring.share_prompt=true: MambaForCausalLM keeps no plain cache"):
+        likelihood(mamba, batch(), scoring=ScoringConfig(share_prompt=True))
 
 
 def test_rows_are_sorted_by_length_and_trimmed():

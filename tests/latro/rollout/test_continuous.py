@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from latro.adapters import LoraSettings, add_lora
 from latro.encoding import Encoder
+from latro.errors import InputError
 from latro.estimators import draw_groups, frequency_p_values, indices, tabulate
 from latro.exact import small_world
 from latro.rollout import continuous
@@ -218,3 +220,35 @@ def test_the_knob_chooses_the_engine_and_not_the_draws(world, engine: str, monke
     )
     assert [world.encoder.text(row.ids + row.ending) for row in drawn] == ["accdd", "cb#", "cdd#"]
     assert seen == ([1] if engine == "continuous" else [])
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"suppress_tokens": [1, 3]},
+        {"bad_words_ids": [[1], [2]]},
+        {"exponential_decay_length_penalty": (1, 3.0)},
+        {"stop_strings": ["a"]},
+        {"num_return_sequences": 2},
+    ],
+)
+def test_what_a_model_brings_for_generation_of_its_own_is_left_out(world, own: dict, greedy: bool):
+    seeds = {"seeds": None} if greedy else {}
+    request = request_of(world.encoder, **seeds)
+    plain = GenerateEngine(4).continuations(world.model, world.encoder, request)
+    kept = GenerationConfig(eos_token_id=0, pad_token_id=0, **own)
+    world.model.generation_config = kept
+    assert GenerateEngine(4).continuations(world.model, world.encoder, request) == plain
+    assert ContinuousEngine(4).continuations(world.model, world.encoder, request) == plain
+    assert world.model.generation_config is kept
+
+
+@pytest.mark.parametrize("engine", [ContinuousEngine, GenerateEngine])
+@pytest.mark.parametrize("greedy", [True, False])
+def test_scores_that_are_no_numbers_are_refused(world, engine: type, greedy: bool):
+    with torch.no_grad():
+        next(world.model.parameters()).fill_(float("nan"))
+    request = request_of(world.encoder, **({"seeds": None} if greedy else {}))
+    with pytest.raises(InputError, match="the model's scores are not finite numbers"):
+        engine(4).continuations(world.model, world.encoder, request)

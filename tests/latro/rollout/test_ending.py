@@ -83,3 +83,13 @@ def test_most_tokens_need_no_look_at_the_text_before_them():
         token = tokenizer(text, add_special_tokens=False)["input_ids"][-1]
         assert ending.can_complete(token) == can
     assert not Ending(ending.encoder, ()).can_complete(5)
+
+
+@pytest.mark.parametrize("marker", ["答案是", "🎯🎯"])
+def test_a_marker_of_letters_of_several_bytes_ends_a_row(marker: str):
+    tokenizer = byte_tokenizer(64)
+    encoder = encoder_of(tokenizer, tokenizer.eos_token_id)
+    tokens = encoder.continuation_ids(f"so {marker}")
+    assert len(tokens) == 3 + len(marker.encode())
+    ending = Ending(encoder, [marker])
+    assert [ending.ended(tokens[: n + 1]) for n in range(len(tokens))] == [False] * (len(tokens) - 1) + [True]

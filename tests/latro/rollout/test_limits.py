@@ -158,3 +158,7 @@ def test_memory_that_torch_holds_unused_is_free(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 66)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 4)
     assert limits.free_bytes(torch.device("cuda")) == 72
+
+
+def test_a_window_of_nothing_is_none():
+    assert find_obstacle(tiny_model("mistral", TOKENIZER, sliding_window=0), 64) is None
