@@ -183,8 +183,8 @@ def _agent_limits(outcome: Row) -> Iterator[str]:
         outcome["config"]["llm"]
     ):
         yield (
-            "The replies came from a recording, or went into one: running it again is no new evidence, and costs are the "
-            "recorded ones."
+            "The replies came from a recording, or went into one: running it again is no new evidence, and costs are "
+            "the recorded ones."
         )
 
 
