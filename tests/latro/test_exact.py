@@ -9,16 +9,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from latro.encoding import join
+from latro.encoding import Rationale, join
 from latro.estimators import Tables, expected_gradient, indices, loss_coefficients, real_gradient, tabulate
 from latro.exact import (
     World,
     enumerate_prompt,
     flat_gradient,
+    generation_logprob,
     kl_to_reference,
     log_evidence,
     posterior,
     small_world,
+    training_scores,
     value,
 )
 from latro.likelihood import drawn_logprob, likelihood
@@ -145,6 +147,29 @@ def test_the_expectation_is_exact_where_the_ending_has_several_tokens(changes: d
     tables = tabulate(table_world(2, temperature=temperature, **changes))
     config = ObjectiveConfig(kl_weight=0.3)
     assert relative(expected_gradient(tables, config, 2), tables.exact_gradient(config, 2)) < 1e-12
+
+
+def test_an_answer_alone_has_its_separator_though_a_rationale_brings_it():
+    """The bare answer's mean is over its own tokens, one more than behind a rationale that ends in the separator."""
+    world = small_world(0, **NEWLINE)
+    brought = [
+        Rationale(ids=tuple(world.encoder.continuation_ids(f"{letter}\n")), text=f"{letter}\n", ending=(0,))
+        for letter in "ab"
+    ]
+    scores = training_scores(world, [0], [brought])
+    alone = world.encoder.answer_ids(world.lines[0])
+    assert int(scores.answer_mask_NKT[0, 0].sum()) == len(alone) - 1
+    with torch.no_grad():
+        upto = [
+            generation_logprob(world.model, world.prompts[0], [alone[:n]], 1.0).item()
+            for n in range(1, len(alone) + 1)
+        ]
+    tokens = [b - a for a, b in zip([0.0, *upto], upto, strict=False)]
+    mean = sum(map(math.exp, tokens)) / len(tokens)
+    assert scores.plain_probability_N is not None
+    assert float(scores.plain_probability_N[0]) == pytest.approx(mean, abs=1e-12)
+    reward = answer_reward(scores, ObjectiveConfig(reward=Reward.MEAN_TOKEN_PROBABILITY))
+    assert reward.shape == (1, 2)
 
 
 def test_a_real_llama_agrees_to_the_precision_of_its_normalisation():

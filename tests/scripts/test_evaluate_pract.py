@@ -13,7 +13,7 @@ from pract.errors import InputError
 from pract.evaluation import Outcome
 from pract.llm.base import ChatError, ChatErrorKind
 from pract.llm.scripted import ScriptedChat
-from pract.types import Status
+from pract.types import ActionSpec, Status
 from scripts import comparing
 from scripts.arms import cast_arms
 from scripts.casting import environment_factory
@@ -207,6 +207,17 @@ def test_arms_without_their_principles_are_left_out_and_that_is_said(
         "arm initial is left out: there are no initial principles (principles=None)"
         in capsys.readouterr().out
     )
+
+
+def test_a_run_that_learned_nothing_plays_as_its_agent_does_without_principles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "principles.json"
+    empty.write_text(json.dumps({"search": "", "finish": ""}))
+    cfg = evaluation(tmp_path / "run", *SCRIPTED, f"principles={empty}", "~arms.initial")
+    arms = cast_arms(cfg, [ActionSpec(name=name, description="It.") for name in ("search", "finish")])
+    assert arms["learned"].principles is None
+    assert f"arm learned plays without principles: {empty} holds none" in capsys.readouterr().out
 
 
 def test_arms_that_cannot_be_ranked_are_left_out_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:

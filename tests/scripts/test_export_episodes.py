@@ -104,7 +104,10 @@ def test_what_must_not_be_learned_from_is_refused(
 
     assert "--arm (none): name one of act, learned" in refused(str(run))
     assert "no finished run of evaluate_pract" in refused(str(tmp_path))
-    assert "0 calls are left" in refused(str(run), "--arm", "learned", "--least-score", "2")
+    for score in ("2", "nan"):
+        said = refused(str(run), "--arm", "learned", "--least-score", score)
+        assert f"--least-score {score}: give a score from 0 to 1" in said
+    assert "a run is named twice" in refused(str(run), f"{run}/", "--arm", "learned")
     other = tmp_path / "other"
     other.mkdir()
     for name in ("results.json", "episodes.jsonl", "config.yaml"):
@@ -120,6 +123,15 @@ def test_what_must_not_be_learned_from_is_refused(
     results = json.loads((run / "results.json").read_text()) | {"split": "test"}
     (other / "results.json").write_text(json.dumps(results))
     assert "played the test split, which is not learned from" in refused(str(other), "--arm", "learned")
+
+
+def test_an_arm_whose_name_is_no_plain_file_name_is_found(tmp_path: Path):
+    folder = tmp_path / "run"
+    asked = (*PLAYED, "agent=act", f"output_dir={folder}", *recorder(tmp_path / "calls.jsonl"))
+    cfg = configuration("evaluate_pract", *asked)
+    cfg.arms = {"höhe": {"style": "act", "principles": None}}
+    compare_arms(cfg)
+    assert list(exported(open_source(folder, "höhe"), 0.0))
 
 
 def test_rows_of_two_sets_of_principles_are_not_mixed(

@@ -11,6 +11,7 @@ from scripts.comparing import compare_arms
 from scripts.folders import Kind, kind_of
 from scripts.learning import learn
 from scripts.line_chart import powers, short, ticks
+from scripts.page import fill
 from scripts.report import main
 from tests.scripts.clerk import EVALUATED, configuration
 from tests.scripts.run_folders import ATTACK, training
@@ -231,6 +232,22 @@ def test_no_text_of_a_model_or_a_dataset_becomes_markup(agents: Path, tmp_path: 
         assert links.outside == {"data:,"}, folder
         assert "&lt;script&gt;alert(&#x27;gotcha" in (folder / "report.html").read_text(), folder
         assert {target[1:] for target in links.targets} <= links.ids, folder
+
+
+def test_a_title_that_holds_the_mark_of_the_body_does_not_swallow_it() -> None:
+    page = fill("run {{body}}", ["<p>what was seen</p>"])
+    assert page.count("what was seen") == 1
+    assert "<title>run {{body}}</title>" in page
+
+
+def test_a_run_of_another_kind_of_project_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("trainer: {epochs: 3}\n")
+    assert main([str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path}: damaged, or of another version of this project (KeyError" in told
+    assert told.count("\n") == 1
 
 
 def test_ticks_are_round_and_short() -> None:
