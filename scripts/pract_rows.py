@@ -86,9 +86,8 @@ def study(
         )
         test = tested(key, style, "learned", "principles='{before}/principles.json'")
         rows.append(row(key, label, published, learned, test))
-    traj = f"{prefix}traj"
     return [
-        replace(each, against=(*each.against, traj)) if each.key == f"{prefix}batch" else each
+        replace(each, against=(*each.against, f"{prefix}traj")) if each.key == f"{prefix}batch" else each
         for each in rows
     ]
 

@@ -182,7 +182,7 @@ def test_environment_names_the_command_without_its_secrets(
     monkeypatch.setattr("sys.argv", ["/x/train_latro.py", "seed=1", "+trainer.hub_token=hf_x"])
     Run(config(tmp_path / "run"))
     command = json.loads((tmp_path / "run/environment.json").read_text())["command"]
-    assert command == "train_latro seed=1 +trainer.hub_token=***"
+    assert command == "train_latro seed=1 '+trainer.hub_token=***'"
 
 
 def test_resolved_configuration_holds_no_secret() -> None:

@@ -230,7 +230,7 @@ def test_the_knob_chooses_the_engine_and_not_the_draws(world, engine: str, monke
         {"bad_words_ids": [[1], [2]]},
         {"exponential_decay_length_penalty": (1, 3.0)},
         {"stop_strings": ["a"]},
-        {"num_return_sequences": 2},
+        {"num_return_sequences": 2, "do_sample": True},
     ],
 )
 def test_what_a_model_brings_for_generation_of_its_own_is_left_out(world, own: dict, greedy: bool):
