@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from latro.encoding import NO_RATIONALE, Encoder, Rationale, join, pad_right
 from latro.likelihood import likelihood
-from latro.objective import ObjectiveConfig, Reward, Scores, answer_reward
+from latro.objective import ObjectiveConfig, Reward, Scores, answer_reward, mean_token_probability
 from latro.rollout.ending import find_marker
 from latro.sampling import cut
 
@@ -208,9 +208,7 @@ def training_scores(
         before_answer_NK=policy.before_answer_B.view(N, -1),
         length_NK=torch.tensor([len(rationale.ids) for rationale in flat]).view(N, -1),
         finished_NK=torch.tensor([rationale.finished for rationale in flat]).view(N, -1),
-        plain_probability_N=torch.stack(
-            [row[mask].exp().mean() for row, mask in zip(plain.answer_BT, plain.answer_mask_BT, strict=True)]
-        ),
+        plain_probability_N=mean_token_probability(plain.answer_BT, plain.answer_mask_BT),
     )
 
 

@@ -115,14 +115,14 @@ def contrast_row(contrast: Contrast) -> dict[str, object]:
         "before": contrast.before,
         "after": contrast.after,
         "change": gap.value,
-        **{name: value if math.isfinite(value) else None for name, value in bounds.items()},
+        **{name: stats.finite(value) for name, value in bounds.items()},
         "won": contrast.won,
         "lost": contrast.lost,
         "tested_by": contrast.test,
         "p": contrast.p,
         "p_holm": contrast.adjusted,
         "survives": contrast.survives,
-        "detectable": contrast.detectable if math.isfinite(contrast.detectable) else None,
+        "detectable": stats.finite(contrast.detectable),
         "left_out": contrast.only_one_side,
     }
 

@@ -233,13 +233,10 @@ def _measured(
         means = [{step: at.value for step, at in each.items()} for each in found]
         return Curve(label=label, points=_across(means), dots=True)
     points = (
-        Point(x=step, y=at.value, low=_finite(at.low), high=_finite(at.high)) for step, at in found[0].items()
+        Point(x=step, y=at.value, low=stats.finite(at.low), high=stats.finite(at.high))
+        for step, at in found[0].items()
     )
     return Curve(label=label, points=tuple(points), dots=True)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _across(series: Sequence[Mapping[int, float]]) -> tuple[Point, ...]:

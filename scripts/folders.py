@@ -17,6 +17,8 @@ from latro.errors import InputError
 
 Row = Mapping[str, Any]
 AGAIN = "start it again to go on, or with overwrite=true"
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError, StopIteration)
+"""What reading a run raises that lacks what this version writes."""
 LOCK = ".lock"
 """Held by the process that is at work in a folder."""
 FAST_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

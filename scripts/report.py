@@ -15,7 +15,7 @@ from pathlib import Path
 
 from latro.errors import InputError
 from scripts.entry import status_of
-from scripts.folders import Kind, kind_of
+from scripts.folders import DAMAGED, Kind, kind_of
 from scripts.run import FREE_KEYS, differing, refuse_unwritable, write_text
 
 
@@ -34,7 +34,7 @@ def write_report(folder: Path) -> Path:
             folder / "results.json"
         ).is_file() and kind is not Kind.TRAINING:  # a model's card lies beside its weights
             write_run_card(folder)
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+    except DAMAGED as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{folder}: damaged, or of another version of this project ({reason})") from error
     return path

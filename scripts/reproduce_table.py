@@ -19,7 +19,7 @@ from scripts.published import Published
 from scripts.reproduce_request import Request
 from scripts.reproduced import Cell, surviving
 from scripts.reproduction import Reproduction
-from scripts.stats import Estimate
+from scripts.stats import Estimate, finite
 
 COLUMNS = (
     "cell", "section", "row", "column", "status", "ours", "low", "high", "items", "seeds", "paper", "difference",
@@ -190,14 +190,14 @@ def rows_of(found: Sequence[Cell], request: Request) -> Iterator[dict[str, Any]]
             "column": cell.column,
             "status": cell.status,
             "ours": ours.value if ours else None,
-            "low": bounded(ours.low) if ours else None,
-            "high": bounded(ours.high) if ours else None,
+            "low": finite(ours.low) if ours else None,
+            "high": finite(ours.high) if ours else None,
             "items": ours.n if ours else None,
             "seeds": cell.seeds,
             "paper": dict(cell.paper) or cell.words,
             "difference": gap.value if gap else None,
-            "difference_low": bounded(gap.low) if gap else None,
-            "difference_high": bounded(gap.high) if gap else None,
+            "difference_low": finite(gap.low) if gap else None,
+            "difference_high": finite(gap.high) if gap else None,
             "changes": [change_row(change) for change in cell.changes],
             "unpaired": dict(cell.unpaired),
             "costs": dict(cell.costs),
@@ -210,13 +210,13 @@ def rows_of(found: Sequence[Cell], request: Request) -> Iterator[dict[str, Any]]
 
 def change_row(change: Contrast) -> dict[str, Any]:
     """A paired change without its items."""
-    gap = {name: bounded(value) for name, value in asdict(change.difference).items()}
+    gap = {name: finite(value) for name, value in asdict(change.difference).items()}
     tested = {
         "p": change.p,
         "p_holm": change.adjusted,
         "survives": change.survives,
         "tested_by": change.test,
-        "detectable": bounded(change.detectable),
+        "detectable": finite(change.detectable),
     }
     return {
         "from": change.base,
@@ -226,11 +226,6 @@ def change_row(change: Contrast) -> dict[str, Any]:
         "lost": change.lost,
         **tested,
     }
-
-
-def bounded(value: float) -> float | None:
-    """None for an infinite bound, which JSON has no word for."""
-    return value if math.isfinite(value) else None
 
 
 def table_csv(found: Sequence[Cell], request: Request) -> str:

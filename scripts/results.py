@@ -66,7 +66,7 @@ def results_json(
         row[name] = estimate.value if math.isfinite(estimate.value) else "N/A"
         row[f"{metric}_stderr,{grader}"] = estimate.stderr if math.isfinite(estimate.stderr) else "N/A"
         bounds = (estimate.low, estimate.high)
-        intervals[name] = [bound if math.isfinite(bound) else None for bound in bounds]
+        intervals[name] = [stats.finite(bound) for bound in bounds]
     return {
         "results": {task.name: row},
         "intervals_95": {task.name: intervals},

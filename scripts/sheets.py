@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from latro.errors import InputError
-from scripts.folders import AGAIN, Row, read_json, refuse_missing, rows
+from scripts.folders import AGAIN, DAMAGED, Row, read_json, refuse_missing, rows
 from scripts.paired import pass_hat_k
 
 GRADED = {"greedy": "accuracy_greedy", "majority": "accuracy_maj", "choices": "choices"}
@@ -78,7 +78,7 @@ def read_sheets(folder: Path, *, partial: bool = False) -> list[Sheet]:
         if (folder / name).is_file():
             try:
                 return reader(folder, outcome, list(rows(folder / name)))
-            except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+            except DAMAGED as error:
                 reason = f"{type(error).__name__}: {error}"
                 raise InputError(f"{folder}/{name} or results.json: damaged ({reason}); {AGAIN}") from None
     raise InputError(f"{folder} holds none of {', '.join(readers)}; give the folder of a finished evaluation")

@@ -34,6 +34,11 @@ def interval_text(low: float | None, high: float | None, digits: int = 3, *, sig
     return f"[{low:{form}}, {high:{form}}]"
 
 
+def finite(value: float) -> float | None:
+    """The value; None for an infinite bound or no number, for which JSON has no word."""
+    return value if math.isfinite(value) else None
+
+
 def proportion(successes: int, n: int, level: float = 0.95) -> Estimate:
     """A share of n examples with Wilson's interval. The standard error is lm-eval's, with n - 1."""
     interval = scipy.stats.binomtest(successes, n).proportion_ci(level, method="wilson")

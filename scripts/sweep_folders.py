@@ -1,6 +1,5 @@
 """What a job's folder holds already: its own run, finished or begun, or another's."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from latro.errors import InputError
 from scripts.folders import read_config
 from scripts.run import FREE_KEYS, differing, resolved
 from scripts.sweep_plan import Job
-from scripts.sweep_results import read_outcome
+from scripts.sweep_results import read_outcome, read_whole
 
 BUDGET = "budget"
 """The key of what a run may spend; one that was ended by it goes on under another."""
@@ -34,7 +33,7 @@ def refuse_outdated(job: Job, missing: Collection[Path]) -> None:
 def refuse_other_runs(job: Job, cfg: DictConfig) -> None:
     """Raise InputError if the job's folder holds a damaged outcome, or a run of another configuration."""
     path = job.folder / "results.json"
-    if path.is_file() and not is_outcome(path):
+    if path.is_file() and read_whole(path) is None:
         raise InputError(
             f"{path}: damaged or cut off; delete it and start again: the run goes on from what its folder holds"
         )
@@ -44,15 +43,6 @@ def refuse_other_runs(job: Job, cfg: DictConfig) -> None:
             f"{job.folder} holds a run with another configuration ({', '.join(sorted(changed)[:4])}); "
             "delete it, or give another folder: sweep_dir= of a sweep, folder= of a reproduction"
         )
-
-
-def is_outcome(path: Path) -> bool:
-    """Whether a file is the outcome of a run, whole."""
-    try:
-        outcome = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return isinstance(outcome, dict) and bool(outcome)
 
 
 def changed_keys(job: Job, cfg: DictConfig) -> list[str]:

@@ -30,18 +30,22 @@ class Result:
 
 
 def read_outcome(folder: Path) -> dict[str, Any] | None:
-    """`results.json` of a finished job; None if it is missing, cut off, or that of a stopped run.
+    """`results.json` of a finished job; None if it is missing, damaged, or that of a stopped run.
 
     A run that used up its budget is finished: that is what a budget is for.
     """
+    outcome = read_whole(folder / "results.json")
+    stopped = str((outcome or {}).get("stopped") or "")
+    return outcome if not stopped or stopped.startswith("budget:") else None
+
+
+def read_whole(path: Path) -> dict[str, Any] | None:
+    """The outcome in a file, of a finished run or a stopped one; None if it is missing, cut off or empty."""
     try:
-        outcome = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        outcome = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(outcome, dict) or not outcome:
-        return None
-    stopped = str(outcome.get("stopped") or "")
-    return outcome if not stopped or stopped.startswith("budget:") else None
+    return outcome if isinstance(outcome, dict) and outcome else None
 
 
 def default_metrics(outcome: Mapping[str, Any]) -> tuple[str, ...]:

@@ -195,7 +195,7 @@ def sweep_json(results: Sequence[Result], metrics: Sequence[str]) -> dict[str, A
                 "status": result.status,
                 "error": result.error,
                 "seconds": result.seconds,
-                "figures": {name: _finite(value) for name, value in result.figures.items()},
+                "figures": {name: stats.finite(value) for name, value in result.figures.items()},
             }
             for result in results
         ],
@@ -221,8 +221,4 @@ def _estimated(group: Sequence[Result], metrics: Sequence[str]) -> Iterator[tupl
 
 
 def _bounded(estimate: stats.Estimate) -> dict[str, float | int | None]:
-    return {name: _finite(value) for name, value in asdict(estimate).items()}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return {name: stats.finite(value) for name, value in asdict(estimate).items()}
