@@ -34,6 +34,8 @@ class EvaluationConfig:
     """Rows decoded or scored at once. Null decodes as many as fit into half of the free memory, and scores 64."""
     engine: str = "continuous"
     """What decodes; see `latro.sampling.SamplingConfig`."""
+    share_prompt: bool = True
+    """See there."""
     majority: int = 0
     """k of maj@k: samples per question whose answers vote; 0 leaves it out."""
     temperature: float = 1.0
@@ -158,9 +160,9 @@ def decode(
     request = Request(
         prompts=prompts, seeds=seeds, max_tokens=config.max_tokens, temperature=config.temperature
     )
-    found = (engine or make_engine(config.engine, config.batch_rows)).continuations(
-        model, encoder, request, lambda done: progress(what, done, len(prompts))
-    )
+    found = (
+        engine or make_engine(config.engine, config.batch_rows, share_prompt=config.share_prompt)
+    ).continuations(model, encoder, request, lambda done: progress(what, done, len(prompts)))
     return [continuation.tokens for continuation in found]
 
 

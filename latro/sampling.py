@@ -38,6 +38,9 @@ class SamplingConfig:
     engine: str = "continuous"
     """`continuous` gives a finished row's place to the next one; `generate` is transformers' own, on fixed batches;
     `vllm` draws elsewhere, nearly on-policy (`latro.rollout.vllm`)."""
+    share_prompt: bool = True
+    """`continuous` reads a prompt's keys and values once for all its rows, on a processor and for the architectures of
+    `latro.rollout.shared_slots`; it draws the same up to rounding. False, and elsewhere: each row has a copy."""
     dtype: str | None = None
     """`bfloat16` samples and evaluates with a copy of the policy in that precision, renewed every step: faster where
     the machine multiplies it in hardware (`latro.precision`), several times slower elsewhere, and off-policy by
@@ -134,7 +137,9 @@ def sample_rationales(
     one that `config` names.
     """
     K = config.rationales_per_prompt
-    outputs = (engine or make_engine(config.engine, config.batch_rows)).continuations(
+    outputs = (
+        engine or make_engine(config.engine, config.batch_rows, share_prompt=config.share_prompt)
+    ).continuations(
         model,
         encoder,
         Request(

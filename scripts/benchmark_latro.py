@@ -62,6 +62,7 @@ def real_model(cfg: DictConfig) -> dict[str, Any]:
         "seed": cfg.seed,
         "model_path": cfg.model_path,
         "data_path": cfg.data_path,
+        "dtype": cfg.dtype,
         "say": lambda line: print(line, file=sys.stderr),
     }
 

@@ -45,7 +45,7 @@ SIZES = {
     ),
     "full": RolloutSize(
         name="SmolLM2-135M on GSM8K, K=8, up to 300 tokens",
-        prompts=16, K=8, max_tokens=300, slots=64, published_prompts=3, least_tokens=3.0, least_finished=5.0,
+        prompts=32, K=8, max_tokens=300, slots=256, published_prompts=3, least_tokens=3.0, least_finished=5.0,
     ),
 }  # fmt: skip
 
@@ -96,10 +96,10 @@ def small_bench(size: RolloutSize) -> Bench:
     return bench_of(model, encoder, examples, ("The answer is",))
 
 
-def full_bench(size: RolloutSize, model_path: str | None, data_path: str | None) -> Bench:
-    """SmolLM2-135M-Instruct in single precision on the first training questions of GSM8K."""
+def full_bench(size: RolloutSize, model_path: str | None, data_path: str | None, dtype: str) -> Bench:
+    """SmolLM2-135M-Instruct on the first training questions of GSM8K."""
     loaded = load_policy(
-        ModelConfig(path=model_path, hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", dtype="float32")
+        ModelConfig(path=model_path, hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", dtype=dtype)
     )
     turns, task = loaded.turns, Gsm8k(path=data_path)
     encoder = Encoder(
@@ -180,6 +180,7 @@ def rollout_rows(
     seed: int = 0,
     model_path: str | None = None,
     data_path: str | None = None,
+    dtype: str = "float32",
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating runs after a short one, and ratios to the published scheme.
@@ -187,13 +188,13 @@ def rollout_rows(
     `small` needs nothing; `full` takes model and questions from the hub where no path is given.
     """
     shape = SIZES[size]
-    bench = small_bench(shape) if size == "small" else full_bench(shape, model_path, data_path)
+    bench = small_bench(shape) if size == "small" else full_bench(shape, model_path, data_path, dtype)
     schemes: dict[str, Callable[[Bench, RolloutSize, int], Outcome]] = {"ours": ours, "published": published}
     for scheme in schemes.values():
         scheme(bench, shortest(shape), seed)
     calls = {f"{shape.name}, {name}": partial(scheme, bench, shape) for name, scheme in schemes.items()}
     outcomes = dict(zip(schemes, in_turn(calls, rounds, seed, say).values(), strict=True))
-    ceiling = matmul_rate()
+    ceiling = matmul_rate(bench.model.dtype)
     rows = [row(shape, name, outcomes[name], bench.model, ceiling) for name in ("published", "ours")]
     for each in rows:
         each["times_faster"] = each["rationales_per_s"] / rows[0]["rationales_per_s"]
@@ -215,7 +216,7 @@ def row(size: RolloutSize, scheme: str, outcomes: Sequence[Outcome], model: Any,
     flops = 2.0 * model.num_parameters() * median(o.decoded for o in outcomes)
     return {
         "part": "rollout",
-        "shape": size.name,
+        "shape": f"{size.name}, {str(model.dtype).removeprefix('torch.')}",
         "scheme": scheme,
         "cpu_seconds": cpu,
         "wall_seconds": median(o.taken.wall for o in outcomes),

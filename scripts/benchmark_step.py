@@ -210,13 +210,16 @@ def step_rows(
     seed: int = 0,
     model_path: str | None = None,
     data_path: str | None = None,
+    dtype: str = "float32",
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the published scheme."""
     quiet_libraries()
     shape = SIZES[size]
     bench = (
-        small_bench(shape.rollout) if size == "small" else full_bench(shape.rollout, model_path, data_path)
+        small_bench(shape.rollout)
+        if size == "small"
+        else full_bench(shape.rollout, model_path, data_path, dtype)
     )
     few = replace(shape, rollout=replace(shape.rollout, prompts=shape.prompts_scored, K=2, max_tokens=2))
     for scheme in SCHEMES.values():  # what is imported and allocated once is no scheme's cost
@@ -225,7 +228,7 @@ def step_rows(
         f"{shape.rollout.name}, {name}": partial(scheme, bench, shape) for name, scheme in SCHEMES.items()
     }
     steps = dict(zip(SCHEMES, in_turn(calls, rounds, seed, say).values(), strict=True))
-    ceiling = matmul_rate()
+    ceiling = matmul_rate(bench.model.dtype)
     rows = [row(shape, name, steps[name], bench, ceiling) for name in SCHEMES]
     for each in rows:
         each["times_faster"] = rows[0]["cpu_seconds"] / each["cpu_seconds"]

@@ -7,7 +7,10 @@ from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 Key = TypeVar("Key", bound=Hashable)
@@ -78,11 +81,11 @@ def in_fresh_process(work: Callable[..., float], *arguments: object) -> float:
         return pool.submit(work, *arguments).result()
 
 
-def matmul_rate(size: int = 1024, seconds: float = 0.5) -> float:
-    """FLOP per second of processor time in float32 matrix products: the best of repeated runs."""
+def matmul_rate(dtype: "torch.dtype | None" = None, size: int = 1024, seconds: float = 0.5) -> float:
+    """FLOP per second of processor time in matrix products, float32 unless told: the best of repeated runs."""
     import torch
 
-    a, b = torch.randn(size, size), torch.randn(size, size)
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         best = max(best, 2 * size**3 / spent(lambda: a @ b).cpu)

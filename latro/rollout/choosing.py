@@ -1,29 +1,27 @@
 """From an engine's name to the engine."""
 
-from collections.abc import Callable
-
 from latro.errors import InputError
 from latro.rollout.base import Rollout
 from latro.rollout.continuous import ContinuousEngine
 from latro.rollout.plain import GenerateEngine
 
-ENGINES: dict[str, Callable[[int | None], Rollout]] = {
-    "continuous": ContinuousEngine,
-    "generate": GenerateEngine,
-}
-
-
+ENGINES = ("continuous", "generate")
 VLLM = "vllm"
 """The engine that has weights of its own, so that it is made once for a run: see `latro.rollout.vllm`."""
 
 
-def make_engine(name: str, batch_rows: int | None) -> Rollout:
-    """`continuous` or `generate`, with so many rows in flight; None: as many as fit into memory."""
+def make_engine(name: str, batch_rows: int | None, *, share_prompt: bool = True) -> Rollout:
+    """`continuous` or `generate`, with so many rows in flight; None: as many as fit into memory.
+
+    `share_prompt` is `ContinuousEngine`'s.
+    """
     if name == VLLM:
         raise InputError(
             "engine=vllm: only train_latro and evaluate_latro have one; choose continuous or generate here"
         )
-    return ENGINES[name](batch_rows)
+    if name == "generate":
+        return GenerateEngine(batch_rows)
+    return ContinuousEngine(batch_rows, share_prompt=share_prompt)
 
 
 def check_engine(group: str, name: str, batch_rows: int | None) -> None:

@@ -1,34 +1,32 @@
 """Continuous batching: a row that has ended leaves at once, and a waiting one takes its slot.
 
-A prompt is prefilled once, several prompts together, and its keys and values are copied to its K rows. Decoding
-calls the model's public forward, one token for each of the R slots; logits are made for the last position alone.
+A prompt is prefilled once, several prompts together; its K rows share its keys and values, or have copies of them.
+Decoding calls the model's public forward, one token for each of the R slots; logits are made for the last position
+alone.
 
 Legend: R slots, L tokens of the longest continuation, V vocabulary.
 """
 
 import logging
-from collections import deque
-from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
-from latro.encoding import Encoder, pad_right
+from latro.encoding import Encoder
 from latro.rollout.base import Continuation, Done, Request, ignore
 from latro.rollout.drawing import draw, likeliest, uniforms
 from latro.rollout.ending import Ending
 from latro.rollout.limits import find_obstacle, rows_that_fit
 from latro.rollout.plain import GenerateEngine
+from latro.rollout.prefill import Prefilled, prefill_all
+from latro.rollout.shared_slots import SharedSlots, can_share, shared_attention
 from latro.rollout.slots import Slots
 
 logger = logging.getLogger(__name__)
-
-PREFILL_TOKENS = 1024
-"""Prompts are prefilled up to so many tokens at once, padding included: enough to keep a matrix product busy."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,26 +43,16 @@ class Row:
     """Of its tokens, as they were drawn."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prefilled:
-    """A prompt that has been through the model, with the rows that still have to start from it."""
-
-    cache: DynamicCache
-    position: int
-    """Its place in the cache, which it shares with the prompts it was prefilled with."""
-    length: int
-    logits_V: Tensor
-    rows: deque[int]
-
-
 class ContinuousEngine:
     """Continues prompts in `batch_rows` slots, or in as many as fit into memory where that is None.
 
-    What it cannot take goes to the plain engine, which is said once.
+    `share_prompt` lets the rows of a prompt read its columns together where that is known to be right and faster
+    (`shared_slots`). What the engine cannot take goes to the plain one, which is said once.
     """
 
-    def __init__(self, batch_rows: int | None) -> None:
+    def __init__(self, batch_rows: int | None, *, share_prompt: bool = True) -> None:
         self.batch_rows = batch_rows
+        self.share_prompt = share_prompt
 
     @torch.no_grad()
     def continuations(
@@ -75,11 +63,14 @@ class ContinuousEngine:
         if obstacle:
             say_once(obstacle)
             return GenerateEngine(self.batch_rows).continuations(model, encoder, request, done)
-        rows = self.batch_rows or rows_that_fit(model, request.longest)
+        rows = min(self.batch_rows or rows_that_fit(model, request.longest), len(request.prompts))
+        shared = self.share_prompt and can_share(model)
         was_training = model.training
         model.eval()
         try:
-            return Batch(model, encoder, request, rows, done).run()
+            with shared_attention(model) if shared else nullcontext():
+                slots = SharedSlots(rows, request.max_tokens) if shared else Slots(rows)
+                return Batch(model, encoder, request, slots, done).run()
         finally:
             model.train(was_training)
 
@@ -87,18 +78,19 @@ class ContinuousEngine:
 class Batch:
     """One request on its way. The rows in flight are slots 0 to n-1, with no gap."""
 
-    def __init__(self, model: Any, encoder: Encoder, request: Request, rows: int, done: Done) -> None:
+    def __init__(
+        self, model: Any, encoder: Encoder, request: Request, slots: Slots | SharedSlots, done: Done
+    ) -> None:
         self.model = model
         self.request = request
         self.done = done
         self.ending = Ending(encoder, request.markers)
-        R = min(rows, len(request.prompts))
-        self.slots = Slots(R)
+        self.slots = slots
         self.flying: list[Row] = []
         self.finished: dict[int, Continuation] = {}
         self.waiting = prefill_all(model, encoder, request)
         self.next: Prefilled | None = None
-        self.uniform_RL = torch.zeros(R, request.max_tokens, dtype=torch.float64)
+        self.uniform_RL = torch.zeros(slots.rows, request.max_tokens, dtype=torch.float64)
 
     def run(self) -> list[Continuation]:
         """Decode until nobody waits and nobody flies."""
@@ -114,17 +106,12 @@ class Batch:
     def step(self) -> list[tuple[int, float | None]]:
         """One forward of all rows in flight; see `drawn`."""
         rows, device = self.flying, self.model.device
-        length_R = torch.tensor([row.length for row in rows], device=device)
-        columns = max(row.length for row in rows) + 1
-        self.slots.reserve(columns, self.slots)
-        self.slots.aim(length_R, columns)
+        length_R = [row.length for row in rows]
         logits_RV = self.model(
             input_ids=torch.tensor([row.tokens[-1:] for row in rows], device=device),
-            attention_mask=torch.arange(columns, device=device) <= length_R[:, None],
-            position_ids=length_R[:, None],
-            past_key_values=self.slots,
-            use_cache=True,
+            position_ids=torch.tensor(length_R, device=device)[:, None],
             logits_to_keep=1,
+            **self.slots.inputs(length_R),
         ).logits[:, -1]
         for row in rows:
             row.length += 1
@@ -181,46 +168,12 @@ class Batch:
         open_rows = [b for b, row in enumerate(rows) if not self.extend(row, *drawn[b])]
         slots = free[: len(open_rows)]
         if slots:
-            self.slots.fill(slots, prompt.cache, prompt.position, prompt.length)
+            self.slots.fill(slots, prompt)
         for slot, b in zip(slots, open_rows, strict=True):
             if self.request.seeds is not None:
                 self.uniform_RL[slot] = uniform_BL[b]
             self.flying[slot : slot + 1] = [rows[b]]
         return len(slots)
-
-
-def prefill_all(model: Any, encoder: Encoder, request: Request) -> Iterator[Prefilled]:
-    """Each distinct prompt with its rows, longest first; the next ones are prefilled when they are asked for."""
-    rows: dict[tuple[int, ...], deque[int]] = {}
-    for index, prompt in enumerate(request.prompts):
-        rows.setdefault(tuple(prompt), deque()).append(index)
-    # Longest first, so that memory runs out at once or never.
-    waiting = deque(sorted(rows, key=lambda prompt: -len(prompt)))
-    while waiting:
-        count = max(1, PREFILL_TOKENS // len(waiting[0]))
-        prompts = [waiting.popleft() for _ in range(min(count, len(waiting)))]
-        cache, logits_NV = prefill(model, prompts, encoder.pad_token_id)
-        for position, prompt in enumerate(prompts):
-            yield Prefilled(
-                cache=cache,
-                position=position,
-                length=len(prompt),
-                logits_V=logits_NV[position],
-                rows=rows[prompt],
-            )
-
-
-def prefill(model: Any, prompts: list[tuple[int, ...]], pad_token_id: int) -> tuple[DynamicCache, Tensor]:
-    """Keys and values of N prompts, and the logits behind each, [N, V].
-
-    Padding is on the right, where no real token sees it, so the causal mask is mask enough.
-    """
-    ids_NT = pad_right(prompts, pad_token_id).to(model.device)
-    last_NT = torch.zeros(ids_NT.shape, dtype=torch.bool, device=model.device)
-    last_NT[torch.arange(len(prompts)), [len(prompt) - 1 for prompt in prompts]] = True
-    cache = DynamicCache()
-    output = model(input_ids=ids_NT, past_key_values=cache, use_cache=True, logits_to_keep=last_NT)
-    return cache, output.logits
 
 
 @cache

@@ -7,10 +7,13 @@ Legend: R slots, H key-value heads, C columns, D width of a head.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+from latro.rollout.prefill import Prefilled
 
 COLUMNS = 64
 """The block grows by this many columns at once, when the longest row needs them."""
@@ -35,13 +38,14 @@ class Slots(Cache):
                 mine.keys = grown(mine.keys, theirs.keys, self.rows, self.columns)
                 mine.values = grown(mine.values, theirs.values, self.rows, self.columns)
 
-    def fill(self, slots: Sequence[int], prompts: Cache, prompt: int, length: int) -> None:
-        """Put the first `length` columns of one prefilled prompt into each of the slots."""
-        self.reserve(length + 1, prompts)
+    def fill(self, slots: Sequence[int], prompt: Prefilled) -> None:
+        """Put a prompt's columns into each of the slots."""
+        length, position = prompt.length, prompt.position
+        self.reserve(length + 1, prompt.cache)
         index = torch.tensor(slots, device=self.layers[0].keys.device)
-        for mine, theirs in zip(self.layers, prompts.layers, strict=True):
-            mine.keys[index, :, :length] = theirs.keys[prompt, :, :length]
-            mine.values[index, :, :length] = theirs.values[prompt, :, :length]
+        for mine, theirs in zip(self.layers, prompt.cache.layers, strict=True):
+            mine.keys[index, :, :length] = theirs.keys[position, :, :length]
+            mine.values[index, :, :length] = theirs.values[position, :, :length]
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a row to another slot."""
@@ -49,14 +53,20 @@ class Slots(Cache):
             layer.keys[target, :, :length] = layer.keys[source, :, :length]
             layer.values[target, :, :length] = layer.values[source, :, :length]
 
-    def aim(self, length_R: Tensor, columns: int) -> None:
-        """Say where the next forward writes: behind each row's length; and how many columns it has to read.
+    def inputs(self, length_R: Sequence[int]) -> dict[str, Any]:
+        """What forward is told beside tokens and positions of the first slots, whose rows have so many columns.
 
-        Rows are the first slots, as many as there are lengths.
+        It writes behind each row's columns.
         """
-        row_R = torch.arange(len(length_R), device=length_R.device)
+        columns = max(length_R) + 1
+        self.reserve(columns, self)
+        device = self.layers[0].keys.device
+        at_R = torch.tensor(length_R, device=device)
+        row_R = torch.arange(len(length_R), device=device)
         for layer in self.layers:
-            layer.row_R, layer.length_R, layer.columns = row_R, length_R, columns
+            layer.row_R, layer.length_R, layer.columns = row_R, at_R, columns
+        mask_RC = torch.arange(columns, device=device) <= at_R[:, None]
+        return {"attention_mask": mask_RC, "past_key_values": self, "use_cache": True}
 
 
 class SlotLayer(CacheLayerMixin):

@@ -15,7 +15,7 @@ from latro.encoding import Encoder
 from latro.errors import InputError
 from latro.estimators import draw_groups, frequency_p_values, indices, tabulate
 from latro.exact import small_world
-from latro.rollout import continuous
+from latro.rollout import continuous, prefill
 from latro.rollout.base import Request
 from latro.rollout.continuous import ContinuousEngine
 from latro.rollout.plain import GenerateEngine
@@ -121,20 +121,20 @@ def test_an_adapter_is_sampled_with_its_weights(world):
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Prompts of each prefill, as they come."""
     seen: list[int] = []
-    original = continuous.prefill
+    original = prefill.prefill
 
-    def prefill(model, prompts, pad):
+    def counting(model, prompts, pad):
         seen.append(len(prompts))
         return original(model, prompts, pad)
 
-    monkeypatch.setattr(continuous, "prefill", prefill)
+    monkeypatch.setattr(prefill, "prefill", counting)
     return seen
 
 
 def test_each_distinct_prompt_is_prefilled_once_several_together(world, monkeypatch: pytest.MonkeyPatch):
     seen = counted(monkeypatch)
     monkeypatch.setattr(
-        continuous, "PREFILL_TOKENS", 9
+        prefill, "PREFILL_TOKENS", 9
     )  # longest first: 5, then 4+4, 3+3+3 of lengths 5 4 3 2 2 1
     ContinuousEngine(4).continuations(world.model, world.encoder, request_of(world.encoder))
     assert seen == [1, 2, 3]
@@ -144,7 +144,7 @@ def test_prefilled_keys_in_flight_do_not_grow_with_the_number_of_prompts(
     world, monkeypatch: pytest.MonkeyPatch
 ):
     """Rows of 4 slots, 1 to 64 prompts: the block and what is prefilled ahead stay as they are."""
-    monkeypatch.setattr(continuous, "PREFILL_TOKENS", 16)
+    monkeypatch.setattr(prefill, "PREFILL_TOKENS", 16)
     sizes = []
     for count in (1, 8, 64):
         waiting: list[int] = []
