@@ -25,7 +25,8 @@ HEAD_CHUNK = 2**24
 """Logits that the fused head holds at once (`latro.fused_head.CHUNK`)."""
 PLAIN_CHUNK = 1024
 """Rows of logits whose softmax is taken at once without it (`latro.scored_tokens.CHUNK`)."""
-
+LOGIT_BYTES = 12
+"""Per row and vocabulary entry while a token is drawn: scores, these over the temperature, probabilities."""
 
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
@@ -269,7 +270,7 @@ def sampling_bytes(model: ModelSizes, work: Work) -> float:
     """Bytes of keys and values of the rows that are decoded together, and of their logits in the sampler."""
     rows = min(work.batch_rows, work.prompts * work.micro_batches * work.K)
     cache = 2 * model.layers * model.key * (work.prompt + work.rationale) * work.drawing_bytes
-    return rows * (cache + 3 * model.vocabulary * 8)  # drawn in double precision
+    return rows * (cache + LOGIT_BYTES * model.vocabulary)
 
 
 def flop_parts(model: ModelSizes, work: Work) -> dict[str, float]:

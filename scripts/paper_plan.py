@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from latro.hardware import hardware_given
 from latro.models import ModelConfig
-from latro.planning import ModelSizes, Work, time_parts
+from latro.planning import LOGIT_BYTES, ModelSizes, Work, time_parts
 from latro.scaling import peak
 from scripts.arguments import passes
 from scripts.planning import work_of
@@ -93,6 +93,7 @@ def latro(cfg: DictConfig, model: ModelSizes, lengths: Lengths, hardware: str) -
         work_of(cfg, config, sampling, instantiate(cfg.scoring), torch.bfloat16),
         prompt=lengths.prompt,
         answer=lengths.answer,
+        fused_head=False,  # a sharded head computes its own logits
     )
     asked = passes(cfg, instantiate(cfg.objective), sampling)
     steps = int(cfg.max_steps or steps_of(asked, work, lengths.train, drop_last=True))
@@ -140,5 +141,5 @@ def evaluation(cfg: DictConfig, model: ModelSizes, lengths: Lengths, hardware: s
     )
     seconds = time_parts(model, work, hardware_given(hardware))["sampling"]
     cache = 2 * model.layers * model.key * (lengths.longest + work.rationale) * 2
-    memory = model.parameters * 2 + work.batch_rows * (cache + 3 * model.vocabulary * 8)
+    memory = model.parameters * 2 + work.batch_rows * (cache + LOGIT_BYTES * model.vocabulary)
     return Needs(memory=memory, hours=seconds / 3600, steps=0, gpus=1)

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
+from latro.planning import LOGIT_BYTES
+
 MOST_ROWS = 256
 """More rows in flight than this gain nothing: the matrix products are bound by arithmetic long before."""
 MEMORY_SHARE = 0.5
 """Of the free memory that the rows may take; the rest is for the update."""
-LOGIT_BYTES = 24
-"""Bytes per row and vocabulary entry while a token is drawn: scores, probabilities, and room for sums."""
 
 
 def find_obstacle(model: Any, longest: int) -> str | None:

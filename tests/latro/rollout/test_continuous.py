@@ -15,10 +15,12 @@ from latro.encoding import Encoder
 from latro.errors import InputError
 from latro.estimators import draw_groups, frequency_p_values, indices, tabulate
 from latro.exact import small_world
-from latro.rollout import continuous, prefill
+from latro.rollout import continuous, prefill, shared_slots
 from latro.rollout.base import Request
 from latro.rollout.continuous import ContinuousEngine
 from latro.rollout.plain import GenerateEngine
+from latro.rollout.shared_slots import SharedSlots
+from latro.rollout.slots import Slots
 from latro.sampling import LowPrecisionCopy, SamplingConfig, row_seed, sample_rationales
 from tests.latro.tiny_models import tiny_model, tiny_tokenizer
 
@@ -43,10 +45,14 @@ def request_of(encoder: Encoder, prompts: tuple[str, ...] = PROMPTS, **changes: 
 
 
 def both(model, encoder: Encoder, request: Request, rows: int) -> list[list[tuple[int, ...]]]:
-    """The tokens of both engines, whose log-probabilities are equal too."""
-    found = [
-        engine(rows).continuations(model, encoder, request) for engine in (ContinuousEngine, GenerateEngine)
-    ]
+    """The tokens of both engines, whose log-probabilities are equal too; rows with copies of their prompts agree."""
+    engines = (
+        ContinuousEngine(rows),
+        GenerateEngine(rows),
+        ContinuousEngine(rows, share_prompt=False),
+    )
+    *found, copied = [engine.continuations(model, encoder, request) for engine in engines]
+    assert copied == found[0]
     for ours, plain in zip(*found, strict=True):
         assert len(ours.logprobs) == (len(ours.tokens) if request.seeds is not None else 0)
         if model.dtype == torch.float64:
@@ -101,6 +107,8 @@ def test_every_architecture_and_attention_gives_the_tokens_of_generate(kind: str
 
 def test_many_columns_make_the_block_grow_and_lose_nothing(world, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("latro.rollout.slots.COLUMNS", 2)
+    monkeypatch.setattr("latro.rollout.shared_slots.COLUMNS", 2)
+    monkeypatch.setattr("latro.rollout.shared_slots.PLACES", 1)
     model = small_world(3).model
     ours, plain = both(model, world.encoder, request_of(world.encoder, max_tokens=25, markers=()), 4)
     assert ours == plain
@@ -162,7 +170,7 @@ def test_prefilled_keys_in_flight_do_not_grow_with_the_number_of_prompts(
             patch.setattr(continuous.Batch, "step", step)
             prompts = tuple(f"{'abcd'[i % 4]}{'abcd'[i // 4 % 4]}{'abcd'[i // 16]}dc" for i in range(count))
             ContinuousEngine(4).continuations(world.model, world.encoder, request_of(world.encoder, prompts))
-        block = sum(layer.keys.numel() for layer in batches[0].slots.layers)
+        block = sum(layer.keys.numel() + layer.prompt_keys.numel() for layer in batches[0].slots.layers)
         sizes.append((block, max(waiting)))
     assert sizes[1] == sizes[2]
     assert sizes[0][1] < sizes[1][1] <= 16 * 4  # tokens x (1 head of 4)
@@ -174,6 +182,58 @@ def test_the_same_request_gives_the_same_bits_in_single_precision():
     assert engine.continuations(model, encoder, request_of(encoder)) == engine.continuations(
         model, encoder, request_of(encoder)
     )
+
+
+def test_a_prompt_is_kept_once_while_any_of_its_rows_flies(world, monkeypatch: pytest.MonkeyPatch):
+    """Its place is another's when its last row has ended: never more prompts than rows in flight."""
+    seen: list[tuple[int, int]] = []
+    original = SharedSlots.inputs
+
+    def inputs(slots, length_R):
+        seen.append((len(slots.numbers), len(length_R)))
+        return original(slots, length_R)
+
+    monkeypatch.setattr(SharedSlots, "inputs", inputs)
+    ContinuousEngine(100).continuations(world.model, world.encoder, request_of(world.encoder))
+    assert seen[0] == (6, 16)  # of 21 rows, 5 ended at once; "ab" comes twice
+    seen.clear()
+    ContinuousEngine(2).continuations(world.model, world.encoder, request_of(world.encoder))
+    assert max(seen) == (2, 2)
+
+
+def test_the_models_attention_is_its_own_again_whatever_happens(world, monkeypatch: pytest.MonkeyPatch):
+    def fail(batch):
+        assert world.model.config._attn_implementation == shared_slots.NAME
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(continuous.Batch, "step", fail)
+    with pytest.raises(KeyboardInterrupt):
+        ContinuousEngine(4).continuations(world.model, world.encoder, request_of(world.encoder))
+    assert world.model.config._attn_implementation == "sdpa"
+
+
+def test_prompts_are_shared_only_by_a_known_attention_on_a_processor():
+    tokenizer = tiny_tokenizer("llama")
+    assert shared_slots.can_share(tiny_model("llama", tokenizer))
+    assert not shared_slots.can_share(tiny_model("llama", tokenizer, attn_implementation="eager"))
+    other = tiny_model("llama", tokenizer)
+    other.config.model_type = "gemma2"  # squashes its scores
+    assert not shared_slots.can_share(other)
+    assert not shared_slots.can_share(tiny_model("llama", tokenizer).to("meta"))
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_the_knob_chooses_whether_prompts_are_shared(world, share: bool, monkeypatch: pytest.MonkeyPatch):
+    made: list[str] = []
+    for kind in (SharedSlots, Slots):
+        monkeypatch.setattr(
+            continuous, kind.__name__, lambda *given, kind=kind: made.append(kind.__name__) or kind(*given)
+        )
+    config = SamplingConfig(rationales_per_prompt=2, max_rationale_tokens=3, share_prompt=share)
+    sample_rationales(
+        world.model, world.encoder, [[1, 2]], ["q"], config, markers=world.markers, seed=7, step=3
+    )
+    assert made == ["SharedSlots" if share else "Slots"]
 
 
 @pytest.mark.parametrize("rows", [1, 8])

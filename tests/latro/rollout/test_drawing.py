@@ -38,6 +38,14 @@ def test_borders_of_blocks_belong_to_the_next_token_that_is_possible():
     assert draw(logits.expand(5, -1), uniform)[0].tolist() == [0, 0, *[2 * BLOCK + 5] * 3]
 
 
+def test_a_rare_token_beside_a_likely_one_is_drawn_as_often_as_it_should_be():
+    """In single precision 1 + 1e-9 is 1, of a block as of the whole."""
+    logits = torch.full((1, 2 * BLOCK), -math.inf)
+    logits[0, [0, 5, BLOCK + 7]] = torch.tensor([0.0, math.log(1e-9), math.log(1e-9)])
+    uniform = torch.tensor([0.5, 1 - 2.1e-9, 1 - 1.9e-9, 1 - 1.1e-9, 1 - 0.9e-9, 1.0], dtype=torch.float64)
+    assert draw(logits.expand(6, -1), uniform)[0].tolist() == [0, 0, 5, 5, BLOCK + 7, BLOCK + 7]
+
+
 def test_scores_that_are_not_numbers_are_refused_in_one_line():
     logits = torch.zeros(2, 300)
     logits[1, 7] = math.nan

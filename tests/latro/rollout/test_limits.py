@@ -111,9 +111,9 @@ class Shape:
 
 def test_a_row_takes_its_keys_and_values_and_the_scores_of_one_token():
     """SmolLM2-135M: 30 layers x 2 x 3 heads x 64 wide x 4 bytes = 46,080 bytes a token."""
-    assert row_bytes(Shape(), 400, 4) == 46_080 * 400 + 24 * 49_152
-    assert row_bytes(Shape(), 400, 2) == 23_040 * 400 + 24 * 49_152
-    assert row_bytes(replace(Shape(), num_key_value_heads=None), 1, 4) == 3 * 46_080 + 24 * 49_152
+    assert row_bytes(Shape(), 400, 4) == 46_080 * 400 + 12 * 49_152
+    assert row_bytes(Shape(), 400, 2) == 23_040 * 400 + 12 * 49_152
+    assert row_bytes(replace(Shape(), num_key_value_heads=None), 1, 4) == 3 * 46_080 + 12 * 49_152
 
 
 def test_rows_are_chosen_from_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch):
