@@ -1,4 +1,4 @@
-"""Rollouts, the published way and ours: tokens and rationales per second of processor time, and memory.
+"""Rollouts, the published way and ours: tokens and rationales per second, and memory.
 
 Rates are compared, not times: each scheme decodes the rows that it would decode at once. The published one has the K
 rows of the three prompts of its data loader; ours takes all prompts of a step, in the slots it is given.
@@ -16,7 +16,7 @@ from latro.pretraining import TinyLlamaShape, byte_tokenizer, tiny_llama
 from latro.sampling import SamplingConfig, cut, sample_rationales
 from latro.tasks.gsm8k import Gsm8k
 from latro.types import Example
-from scripts.measuring import Spent, in_turn, matmul_rate, peak_of, spent
+from scripts.measuring import Spent, fair_clock, in_turn, matmul_rate, peak_of, spent
 from scripts.published_rollout import published_rollout
 
 
@@ -194,8 +194,9 @@ def rollout_rows(
         scheme(bench, shortest(shape), seed)
     calls = {f"{shape.name}, {name}": partial(scheme, bench, shape) for name, scheme in schemes.items()}
     outcomes = dict(zip(schemes, in_turn(calls, rounds, seed, say).values(), strict=True))
+    clock = fair_clock(o.taken for each in outcomes.values() for o in each)
     ceiling = matmul_rate(bench.model.dtype)
-    rows = [row(shape, name, outcomes[name], bench.model, ceiling) for name in ("published", "ours")]
+    rows = [row(shape, name, outcomes[name], bench.model, ceiling, clock) for name in ("published", "ours")]
     for each in rows:
         each["times_faster"] = each["rationales_per_s"] / rows[0]["rationales_per_s"]
         each["times_less_memory"] = rows[0]["peak_mb"] / each["peak_mb"]
@@ -209,8 +210,14 @@ def shortest(size: RolloutSize) -> RolloutSize:
     return replace(size, prompts=1, published_prompts=1, K=2, max_tokens=2)
 
 
-def row(size: RolloutSize, scheme: str, outcomes: Sequence[Outcome], model: Any, ceiling: float) -> dict:
-    """Medians over the rounds; rates are per second of processor time."""
+def row(
+    size: RolloutSize, scheme: str, outcomes: Sequence[Outcome], model: Any, ceiling: float, clock: str
+) -> dict:
+    """Medians over the rounds; rates are per second of the given clock."""
+
+    def rate(count: str) -> float:
+        return median(getattr(o, count) / o.taken.by(clock) for o in outcomes)
+
     cpu = median(o.taken.cpu for o in outcomes)
     # Weights are multiplied once a token; the prompt's are left out, and so is attention.
     flops = 2.0 * model.num_parameters() * median(o.decoded for o in outcomes)
@@ -221,10 +228,12 @@ def row(size: RolloutSize, scheme: str, outcomes: Sequence[Outcome], model: Any,
         "cpu_seconds": cpu,
         "wall_seconds": median(o.taken.wall for o in outcomes),
         "every_cpu_seconds": [o.taken.cpu for o in outcomes],
-        "decoded_per_s": median(o.decoded / o.taken.cpu for o in outcomes),
-        "kept_per_s": median(o.kept / o.taken.cpu for o in outcomes),
-        "rationales_per_s": median(o.rationales / o.taken.cpu for o in outcomes),
-        "finished_per_s": median(o.finished / o.taken.cpu for o in outcomes),
+        "every_wall_seconds": [o.taken.wall for o in outcomes],
+        "clock": clock,
+        "decoded_per_s": rate("decoded"),
+        "kept_per_s": rate("kept"),
+        "rationales_per_s": rate("rationales"),
+        "finished_per_s": rate("finished"),
         "mean_kept": sum(o.kept for o in outcomes) / sum(o.rationales for o in outcomes),
         "finished_share": sum(o.finished for o in outcomes) / sum(o.rationales for o in outcomes),
         "peak_mb": max(o.peak_mb for o in outcomes),

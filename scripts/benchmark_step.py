@@ -24,7 +24,7 @@ from latro.sampling import SamplingConfig, cut
 from latro.scored_tokens import ScoringConfig
 from latro.trainer import LatroTrainer
 from scripts.benchmark_rollout import Bench, RolloutSize, full_bench, small_bench
-from scripts.measuring import Spent, in_turn, matmul_rate, spent
+from scripts.measuring import Spent, fair_clock, in_turn, matmul_rate, spent
 from scripts.published_rollout import published_rollout
 from scripts.published_scheme import published_update
 from scripts.training import quiet_libraries
@@ -228,10 +228,11 @@ def step_rows(
         f"{shape.rollout.name}, {name}": partial(scheme, bench, shape) for name, scheme in SCHEMES.items()
     }
     steps = dict(zip(SCHEMES, in_turn(calls, rounds, seed, say).values(), strict=True))
+    clock = fair_clock(step.taken for each in steps.values() for step in each)
     ceiling = matmul_rate(bench.model.dtype)
-    rows = [row(shape, name, steps[name], bench, ceiling) for name in SCHEMES]
+    rows = [row(shape, name, steps[name], bench, ceiling) | {"clock": clock} for name in SCHEMES]
     for each in rows:
-        each["times_faster"] = rows[0]["cpu_seconds"] / each["cpu_seconds"]
+        each["times_faster"] = rows[0][f"{clock}_seconds"] / each[f"{clock}_seconds"]
         each["times_less_memory"] = None
     return rows
 
@@ -242,11 +243,12 @@ def row(size: StepSize, scheme: str, steps: Sequence[StepTaken], bench: Bench, c
     work = flops(size, scheme, bench, median(step.tokens for step in steps))
     return {
         "part": "step",
-        "shape": size.rollout.name,
+        "shape": f"{size.rollout.name}, {str(bench.model.dtype).removeprefix('torch.')}",
         "scheme": scheme,
         "cpu_seconds": cpu,
         "wall_seconds": median(step.taken.wall for step in steps),
         "every_cpu_seconds": [step.taken.cpu for step in steps],
+        "every_wall_seconds": [step.taken.wall for step in steps],
         "tokens": median(step.tokens for step in steps),
         "peak_mb": None,  # that of its largest part, which is measured by itself
         "flops": work,
@@ -272,7 +274,7 @@ def flops(size: StepSize, scheme: str, bench: Bench, tokens: float) -> float:
 def step_failures(size: str, rows: Sequence[dict]) -> list[str]:
     """One line for each bar that is missed."""
     shape = SIZES[size]
-    by_scheme = {row["scheme"]: row["cpu_seconds"] for row in rows}
+    by_scheme = {row["scheme"]: row[f"{row['clock']}_seconds"] for row in rows}
     ahead = {name: by_scheme[name] / by_scheme["ours"] for name in ("published", "stock RLOO")}
     return [
         f"{shape.rollout.name}: {name!r} takes {ahead[name]:.2f} times as long as our step, not {least}"

@@ -3,11 +3,14 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, TypeVar
+
+import psutil
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +19,8 @@ T = TypeVar("T")
 Key = TypeVar("Key", bound=Hashable)
 
 MB = 1e6
+QUIET = 0.1
+"""Cores that other programs may keep busy on a machine that counts as quiet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +31,31 @@ class Spent:
     """Seconds of processor time, of all threads: what a machine shared with others still measures well."""
     wall: float
     """Seconds."""
+    others: float = 0.0
+    """Cores that other programs kept busy meanwhile."""
+
+    def by(self, clock: str) -> float:
+        """Seconds by `wall` or `cpu`."""
+        return {"wall": self.wall, "cpu": self.cpu}[clock]
 
 
 def spent(call: Callable[[], object]) -> Spent:
     """Call once and take the time."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    everybody, wall, cpu = busy_seconds(), time.perf_counter(), time.process_time()
     call()
-    return Spent(cpu=time.process_time() - cpu, wall=time.perf_counter() - wall)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return Spent(cpu=cpu, wall=wall, others=max(0.0, busy_seconds() - everybody - cpu) / max(wall, 1e-9))
+
+
+def busy_seconds() -> float:
+    """Processor time that all programs of this machine have had."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system + getattr(times, "softirq", 0.0)
+
+
+def fair_clock(taken: Iterable[Spent]) -> str:
+    """The clock by which calls are compared: `wall` on a quiet machine, `cpu` (processor time) on a shared one."""
+    return "wall" if median(each.others for each in taken) <= QUIET else "cpu"
 
 
 def alternating(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Key, list[Spent]]:

@@ -27,6 +27,7 @@ from pract.seats import Seats
 from pract.types import Task
 from scripts.casting import until_stopped
 from scripts.loopback import MODEL, Served
+from scripts.measuring import busy_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,9 +216,8 @@ class _Load:
         )
 
     def _now(self) -> tuple[float, float, float, float]:
-        times, served = psutil.cpu_times(), self._server.cpu_times()
-        busy = times.user + times.nice + times.system + getattr(times, "softirq", 0.0)
-        return time.perf_counter(), time.process_time(), served.user + served.system, busy
+        served = self._server.cpu_times()
+        return time.perf_counter(), time.process_time(), served.user + served.system, busy_seconds()
 
 
 def yardstick(runs: int = 20) -> float:
