@@ -1,6 +1,6 @@
 """A whole step, three ways: drawing rationales, scoring them, gradient and optimizer, on the same prompts.
 
-`published` is the released code's rollout and update, in batches of its data loader's three prompts. `stock RLOO` is
+`published` is the released code's rollout and update, drawn in batches of its data loader's three prompts. `stock RLOO` is
 trl's own trainer; its reward costs nothing and it scores no answer, so it does less. `ours` is the trainer that
 `train_latro` runs. Each begins with a fresh optimizer and a rate of zero, so that every round meets the same policy.
 """
@@ -40,6 +40,8 @@ class StepSize:
     """Its prompts are those of a step, whoever takes it."""
     prompts_scored: int
     """Of ours, in one backward pass."""
+    published_scored: int
+    """Of the published scheme, in one update's passes; it adds up their gradients."""
     least_published: float
     """The published scheme's time must be at least this many times ours."""
     least_stock: float
@@ -52,14 +54,15 @@ SIZES = {
             name="tiny Llama, 12 prompts, K=8, up to 48 tokens",
             prompts=12, K=8, max_tokens=48, slots=96, published_prompts=3, least_tokens=0, least_finished=0,
         ),
-        prompts_scored=4, least_published=1.5, least_stock=1.0,
+        prompts_scored=4, published_scored=3, least_published=1.5, least_stock=1.0,
     ),
     "full": StepSize(
         rollout=RolloutSize(
             name="SmolLM2-135M on GSM8K, 6 prompts, K=8, up to 300 tokens",
             prompts=6, K=8, max_tokens=300, slots=48, published_prompts=3, least_tokens=0, least_finished=0,
         ),
-        prompts_scored=1, least_published=4.0, least_stock=1.5,
+        # Its three prompts' logits at once, [24, 400, 49152] several times over, do not fit into 24 GB.
+        prompts_scored=1, published_scored=1, least_published=4.0, least_stock=1.5,
     ),
 }  # fmt: skip
 
@@ -91,8 +94,16 @@ def published_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
             )
             tokens += sum(map(len, outputs))
             rationales = [some(cut(bench.encoder, output, bench.markers)) for output in outputs]
-            batch = join(prompts, rationales, answers, bench.encoder.pad_token_id)
-            published_update(model, reference, batch, kl_weight=KL_WEIGHT, answer_weight=1.0)
+            for one in range(0, len(prompts), size.published_scored):
+                some_prompts = slice(one, one + size.published_scored)
+                some_rows = slice(one * shape.K, (one + size.published_scored) * shape.K)
+                batch = join(
+                    prompts[some_prompts],
+                    rationales[some_rows],
+                    answers[some_prompts],
+                    bench.encoder.pad_token_id,
+                )
+                published_update(model, reference, batch, kl_weight=KL_WEIGHT, answer_weight=1.0)
         optimizer.step()
         optimizer.zero_grad()
 
