@@ -1,8 +1,8 @@
 """A whole step, three ways: drawing rationales, scoring them, gradient and optimizer, on the same prompts.
 
-`published` is the released code's rollout and update, drawn in batches of its data loader's three prompts. `stock RLOO` is
-trl's own trainer; its reward costs nothing and it scores no answer, so it does less. `ours` is the trainer that
-`train_latro` runs. Each begins with a fresh optimizer and a rate of zero, so that every round meets the same policy.
+`published` is the released code's rollout and update, drawn in batches of its data loader's three prompts. `stock
+RLOO` is trl's own trainer; its reward costs nothing and it scores no answer, so it does less. `ours` is the trainer
+that `train_latro` runs. Each begins with a fresh optimizer and a rate of zero, so that every round meets the same policy.
 """
 
 import copy
