@@ -2,7 +2,8 @@
 
 `published` is the released code's rollout and update, drawn in batches of its data loader's three prompts. `stock
 RLOO` is trl's own trainer; its reward costs nothing and it scores no answer, so it does less. `ours` is the trainer
-that `train_latro` runs. Each begins with a fresh optimizer and a rate of zero, so that every round meets the same policy.
+that `train_latro` runs. Each begins with a fresh optimizer and a rate of zero, so that every round meets the same
+policy.
 """
 
 import copy
