@@ -10,16 +10,14 @@ from latro.rollout.base import NOT_FINITE
 
 BLOCK = 256
 """Tokens summed at once: cumulative sums are taken over blocks, and then within the one block that is drawn from."""
+ROWS = 32
+"""Drawn at once on a processor: what so few leave in memory is taken again; more would be asked of the system anew."""
 
 
 def uniforms(seeds: Sequence[int], length: int) -> Tensor:
     """[B, length] uniform numbers in [0, 1) of 53 bits, each row from its own seed."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return torch.stack([torch.rand(length, generator=g, dtype=torch.float64) for g in generators])
-
-
-ROWS = 32
-"""Drawn at once on a processor: what so few leave in memory is taken again; more would be asked of the system anew."""
 
 
 def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:

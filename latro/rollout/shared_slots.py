@@ -22,6 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from latro.fused_head import wide
 from latro.rollout.limits import base_model
 from latro.rollout.prefill import Prefilled
+from latro.rollout.slots import grown
 
 NAME = "latro_shared_prompt"
 KINDS = {"llama", "mistral", "phi3", "qwen2", "qwen3"}
@@ -238,14 +239,3 @@ def of_rows(prompts_NHJX: Tensor, rows: Rows) -> Tensor:
     """[R, H, G, X]: each row's part of what `of_prompts` brought together."""
     K = rows.row_NK.shape[1]
     return prompts_NHJX.unflatten(2, (K, -1))[rows.prompt_R, :, rows.rank_R]
-
-
-def grown(block: Tensor, like: Tensor, *shape: int) -> Tensor:
-    """The block with at least this shape, zeros where it had nothing: itself where it is large enough."""
-    shape = tuple(map(max, shape, block.shape))
-    if block.shape == shape:
-        return block
-    larger = like.new_zeros(shape)
-    if block.numel():
-        larger[tuple(slice(size) for size in block.shape)] = block
-    return larger

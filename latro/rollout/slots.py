@@ -35,8 +35,9 @@ class Slots(Cache):
         if columns > self.columns:
             self.columns = -(-columns // COLUMNS) * COLUMNS
             for mine, theirs in zip(self.layers, like.layers, strict=True):
-                mine.keys = grown(mine.keys, theirs.keys, self.rows, self.columns)
-                mine.values = grown(mine.values, theirs.values, self.rows, self.columns)
+                (_, H, _, D), width = theirs.keys.shape, theirs.values.shape[-1]
+                mine.keys = grown(mine.keys, theirs.keys, self.rows, H, self.columns, D)
+                mine.values = grown(mine.values, theirs.values, self.rows, H, self.columns, width)
 
     def fill(self, slots: Sequence[int], prompt: Prefilled) -> None:
         """Put a prompt's columns into each of the slots."""
@@ -106,9 +107,13 @@ class SlotLayer(CacheLayerMixin):
         return -1
 
 
-def grown(block: Tensor | None, like: Tensor, rows: int, columns: int) -> Tensor:
-    """[rows, H, columns, D] of zeros behind what the block already holds."""
-    larger = like.new_zeros(rows, like.shape[1], columns, like.shape[3])
-    if block is not None:
-        larger[:, :, : block.shape[2]] = block
+def grown(block: Tensor | None, like: Tensor, *shape: int) -> Tensor:
+    """The block with at least this shape, zeros where it had nothing: itself where it is large enough."""
+    if block is None:
+        return like.new_zeros(shape)
+    shape = tuple(map(max, shape, block.shape))
+    if block.shape == shape:
+        return block
+    larger = like.new_zeros(shape)
+    larger[tuple(slice(size) for size in block.shape)] = block
     return larger
