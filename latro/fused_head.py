@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
-CHUNK = 2**24
-"""Logits held at once, in elements: 64 MB in float32."""
+CHUNK = 2**26
+"""Bytes of logits held at once. Fewer make the products by the weight narrow, and in bfloat16 add up a gradient of the
+whole weight too often."""
 BLOCK = 2**19
 """Elements that pass through the softmax at once: few enough to stay in a processor's cache."""
 LOGIT_KNOBS = (
@@ -166,7 +167,7 @@ class FrozenHead(torch.autograd.Function):
 
 def chunk_rows(weight_VH: Tensor) -> int:
     """Rows whose logits are held at once."""
-    return max(1, CHUNK // weight_VH.shape[0])
+    return max(1, CHUNK // (weight_VH.shape[0] * weight_VH.element_size()))
 
 
 def row_chunks(hidden_AH: Tensor, weight_VH: Tensor, kept: int) -> Iterator[slice]:

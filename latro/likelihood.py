@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from latro.encoding import Rationale, RationaleBatch
+from latro.packed_rows import can_pack, logprob_of_packed_rows
 from latro.scored_tokens import ScoredTokens, ScoringConfig, token_logprob
 from latro.shared_prompt import logprob_behind_shared_prompt
 
@@ -54,7 +55,9 @@ def likelihood(
     scored_BT = scored_tokens(batch)
     tokens = wanted(batch, scored_BT, temperature, score_stop)
     if scoring.share_prompt and batch.rationales_per_prompt > 1:
-        logprob_A = logprob_behind_shared_prompt(model, batch, tokens, scoring)
+        packed = scoring.pack_rows and can_pack(model, batch.ids_RT.shape[1])
+        score = logprob_of_packed_rows if packed else logprob_behind_shared_prompt
+        logprob_A = score(model, batch, tokens, scoring)
     else:
         logprob_A = token_logprob(model, batch.ids_RT, tokens, scoring, use_cache=False)
 

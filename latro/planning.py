@@ -21,8 +21,8 @@ UPDATE_SHARE = 0.5
 """Share of the matrix-product rate that scoring and backward pass reach."""
 DECODE_SHARE = 0.5
 """Share of the read bandwidth, or of the matrix-product rate, that decoding reaches."""
-HEAD_CHUNK = 2**24
-"""Logits that the fused head holds at once (`latro.fused_head.CHUNK`)."""
+HEAD_CHUNK = 2**26
+"""Bytes of logits that the fused head holds at once (`latro.fused_head.CHUNK`)."""
 PLAIN_CHUNK = 1024
 """Rows of logits whose softmax is taken at once without it (`latro.scored_tokens.CHUNK`)."""
 LOGIT_BYTES = 12
@@ -90,6 +90,8 @@ class Work:
     fused_head: bool = True
     head_memory: float = 0.0
     share_prompt: bool = False
+    packed: bool = False
+    """With a shared prompt: whether the rows go through the body as one sequence without padding."""
     rows: int | None = None
     side_rows: bool = False
     """Whether every row's ending departs from the answer line and is scored in a row of its own: the most there are."""
@@ -219,7 +221,7 @@ def body_tokens(work: Work) -> int:
 
 def body_rows(work: Work) -> int:
     """Rows that go through the body together: their logits but for an ending's few tokens are those of the rows."""
-    return work.rows_together * (2 if work.side_rows else 1)
+    return work.rows_together * (2 if work.side_rows and not work.packed else 1)
 
 
 def layer_activations(model: ModelSizes, work: Work) -> float:
@@ -230,7 +232,11 @@ def layer_activations(model: ModelSizes, work: Work) -> float:
     else:
         layer = 4 * model.hidden + 4 * model.intermediate + attention + 7 * work.lora_rank
     kept = float(layer * body_tokens(work))
-    if work.share_prompt:
+    if work.share_prompt and work.packed:
+        # A row's keys and values stand behind its prompt's, repeated for all heads, and nowhere else.
+        columns = body_rows(work) * (work.prompt + work.rationale + work.answer) + work.prompts * work.prompt
+        kept += 2 * model.query * columns - 2 * model.key * body_tokens(work)
+    elif work.share_prompt:
         # Every row has its prompt's keys and values, in the cache and once more repeated for all heads, as a mask
         # wants them; and it has that mask.
         behind, whole = work.rationale + work.answer, work.prompt + work.rationale + work.answer
@@ -262,7 +268,7 @@ def head_bytes(model: ModelSizes, work: Work) -> float:
         chunk = 2 * min(PLAIN_CHUNK, scored) * model.vocabulary * 4
         return 2 * logits + chunk + states + head_gradient(model, work)
     kept = 0.0 if work.lora_rank is not None else min(logits, work.head_memory * 2**30)
-    buffer = min(max(HEAD_CHUNK, model.vocabulary) * work.weight_bytes, logits - kept)
+    buffer = min(max(HEAD_CHUNK, model.vocabulary * work.weight_bytes), logits - kept)
     return kept + buffer + states + head_gradient(model, work)
 
 

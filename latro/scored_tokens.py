@@ -34,6 +34,8 @@ class ScoringConfig:
     1.6% of an update's products for 8B parameters, 15% for 91M parameters and a vocabulary of 128k."""
     share_prompt: bool = False
     """Run a prompt once for all its rationales. Not with activation checkpointing."""
+    pack_rows: bool = True
+    """With `share_prompt`, on a processor and with a known attention: rows are one sequence without padding."""
     rows: int | None = None
     """Rows scored at once, the longest together; each is run again in the backward pass. Null: all rows of a
     micro-batch, once. For a prompt whose rationales do not fit into memory together. A row whose ending departs from

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from latro.attending import KINDS
 from latro.errors import InputError
 from latro.gguf import check_header
 from latro.hardware import Hardware, gpu, hardware_given
@@ -61,8 +62,11 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     description, place = read_sizes(config)
     model = model_sizes(description, place)
     hardware = hardware_given(cfg.hardware) if cfg.hardware else probe()
-    sampling = instantiate(cfg.sampling)
-    mean_work = work_of(cfg, config, sampling, instantiate(cfg.scoring), stored(description, cfg.hardware))
+    sampling, scoring = instantiate(cfg.sampling), instantiate(cfg.scoring)
+    mean_work = work_of(cfg, config, sampling, scoring, stored(description, cfg.hardware))
+    on_processor = not cfg.hardware and not torch.cuda.is_available()
+    packed = scoring.share_prompt and scoring.pack_rows and on_processor
+    mean_work = replace(mean_work, packed=packed and description.get("model_type") in KINDS)
     if VLLM in (sampling.engine, cfg.evaluation.engine):
         mean_work = with_vllm(mean_work, instantiate(cfg.vllm), hardware, sampling.engine == VLLM)
     lengths = [tokens(example.prompt) + TEMPLATE_TOKENS for example in examples]
@@ -71,7 +75,7 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     memory = memory_parts(model, replace(mean_work, prompt=max(lengths)))
     objective = instantiate(cfg.objective)
     most = None
-    if objective.score_stop:
+    if objective.score_stop and not mean_work.packed:
         most = memory_parts(model, replace(mean_work, prompt=max(lengths), side_rows=True))["peak"]
     seconds = time_parts(model, mean_work, hardware)
     steps = steps_of(cfg, objective, sampling, examples)

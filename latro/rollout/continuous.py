@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latro.attending import attending, on_processor
 from latro.encoding import Encoder
 from latro.rollout.base import Continuation, Done, Request, ignore
 from latro.rollout.drawing import draw, likeliest, uniforms
@@ -23,7 +24,7 @@ from latro.rollout.ending import Ending
 from latro.rollout.limits import find_obstacle, rows_that_fit
 from latro.rollout.plain import GenerateEngine
 from latro.rollout.prefill import Prefilled, prefill_all
-from latro.rollout.shared_slots import SharedSlots, can_share, shared_attention
+from latro.rollout.shared_slots import SharedSlots, attend
 from latro.rollout.slots import Slots
 
 logger = logging.getLogger(__name__)
@@ -64,11 +65,11 @@ class ContinuousEngine:
             say_once(obstacle)
             return GenerateEngine(self.batch_rows).continuations(model, encoder, request, done)
         rows = min(self.batch_rows or rows_that_fit(model, request.longest), len(request.prompts))
-        shared = self.share_prompt and can_share(model)
+        shared = self.share_prompt and on_processor(model)
         was_training = model.training
         model.eval()
         try:
-            with shared_attention(model) if shared else nullcontext():
+            with attending(model, "shared_slots", attend) if shared else nullcontext():
                 slots = SharedSlots(rows, request.max_tokens) if shared else Slots(rows)
                 return Batch(model, encoder, request, slots, done).run()
         finally:

@@ -9,24 +9,17 @@ Legend: R rows in flight, N prompts, K rows of one of them at most, H key-value 
 width of a head, P columns of the longest prompt, C own columns of the longest row.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from latro.fused_head import wide
-from latro.rollout.limits import base_model
 from latro.rollout.prefill import Prefilled
 from latro.rollout.slots import grown
 
-NAME = "latro_shared_prompt"
-KINDS = {"llama", "mistral", "phi3", "qwen2", "qwen3"}
-"""Architectures whose attention is softmax(q·k) over the columns and nothing more, as tests against `generate` show."""
 COLUMNS = 64
 """Own columns are made so many at once, each block by itself: nothing is copied when rows grow, and bfloat16 products
 take a block as it is, where they would copy a part of a larger one."""
@@ -35,34 +28,12 @@ PLACES = 8
 """The block of prompts has room for so many at first, and for twice as many whenever it is full."""
 
 
-def can_share(model: Any) -> bool:
-    """Whether a model's rows can be decoded with shared prompts: on a processor, by a known attention."""
-    base = base_model(model)
-    config = base.config
-    return base.device.type == "cpu" and config.model_type in KINDS and config._attn_implementation == "sdpa"
-
-
-@contextmanager
-def shared_attention(model: Any) -> Iterator[None]:
-    """Within the block the model attends by `attend` where forward is given `shared_slots`, else as it did."""
-    base = base_model(model)
-    AttentionInterface.register(NAME, attend)
-    base.set_attn_implementation(NAME)
-    try:
-        yield
-    finally:
-        base.set_attn_implementation("sdpa")
-
-
 def attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **knobs: Any
-) -> tuple[Tensor, None]:
-    """An attention function as transformers calls it; see `Layer.attend`."""
-    slots: SharedSlots | None = knobs.pop("shared_slots", None)
-    if slots is None:
-        return sdpa_attention_forward(module, query, key, value, mask, **knobs)
+    slots: "SharedSlots", module: Any, query: Tensor, key: Tensor, value: Tensor, *, scaling: float, **_: Any
+) -> Tensor:
+    """One token's attention in every row; see `Layer.attend`."""
     layer = slots.layers[module.layer_idx]
-    return layer.attend(slots.rows_now, query[:, :, 0], key[:, :, 0], value[:, :, 0], knobs["scaling"]), None
+    return layer.attend(slots.rows_now, query[:, :, 0], key[:, :, 0], value[:, :, 0], scaling)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

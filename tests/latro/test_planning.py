@@ -95,31 +95,44 @@ def held(scoring: ScoringConfig, lora: bool, checkpointing: bool = False, ending
         (ScoringConfig(fused_head=False), False, False),
         (ScoringConfig(rows=2), False, False),
         (ScoringConfig(share_prompt=True), False, False),
+        (ScoringConfig(share_prompt=True), True, False),
+        (ScoringConfig(share_prompt=True, pack_rows=False), False, False),
         (ScoringConfig(), False, True),
     ],
-    ids=["fused", "less kept", "lora", "plain head", "rows", "shared prompt", "checkpointing"],
+    ids=[
+        "fused",
+        "less kept",
+        "lora",
+        "plain head",
+        "rows",
+        "packed",
+        "packed lora",
+        "shared prompt",
+        "checkpointing",
+    ],
 )
 def test_an_updates_memory_is_what_the_plan_says(scoring, lora, checkpointing, monkeypatch):
     for module in (fused_head, planning):
-        monkeypatch.setattr(module, "CHUNK" if module is fused_head else "HEAD_CHUNK", 2**16)
+        monkeypatch.setattr(module, "CHUNK" if module is fused_head else "HEAD_CHUNK", 2**18)
     monkeypatch.setattr(fused_head, "BLOCK", 2**11)
     for module, name in ((scored_tokens, "CHUNK"), (planning, "PLAIN_CHUNK")):
         monkeypatch.setattr(module, name, 128)
     work = Work(
         prompts=2, micro_batches=1, K=4, prompt=40, rationale=80, answer=8, lora_rank=4 if lora else None,
         fused_head=scoring.fused_head, head_memory=scoring.head_memory, share_prompt=scoring.share_prompt,
-        rows=scoring.rows, checkpointing=checkpointing,
+        packed=scoring.pack_rows, rows=scoring.rows, checkpointing=checkpointing,
     )  # fmt: skip
     planned = memory_parts(SIZES, work)["update"]
     assert held(scoring, lora, checkpointing) == pytest.approx(planned, rel=0.08 if checkpointing else 0.02)
 
 
 @pytest.mark.parametrize(
-    "scoring", [ScoringConfig(), ScoringConfig(share_prompt=True), ScoringConfig(rows=2)]
+    "scoring",
+    [ScoringConfig(), ScoringConfig(share_prompt=True, pack_rows=False), ScoringConfig(rows=2)],
 )
 def test_rows_of_endings_are_at_most_what_the_plan_says(scoring, monkeypatch):
     for module, name in ((fused_head, "CHUNK"), (planning, "HEAD_CHUNK")):
-        monkeypatch.setattr(module, name, 2**16)
+        monkeypatch.setattr(module, name, 2**18)
     monkeypatch.setattr(fused_head, "BLOCK", 2**11)
     work = Work(
         prompts=2, micro_batches=1, K=4, prompt=40, rationale=80, answer=8, share_prompt=scoring.share_prompt,

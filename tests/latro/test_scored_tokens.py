@@ -78,7 +78,7 @@ def loss_of(result: Likelihood) -> torch.Tensor:
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five rows of six tokens a chunk, two a block, so that borders are crossed."""
-    monkeypatch.setattr(fused_head, "CHUNK", 30)
+    monkeypatch.setattr(fused_head, "CHUNK", 30 * 8)
     monkeypatch.setattr(fused_head, "BLOCK", 12)
     monkeypatch.setattr(scored_tokens, "CHUNK", 5)
 

@@ -15,7 +15,7 @@ from latro.encoding import Encoder
 from latro.errors import InputError
 from latro.estimators import draw_groups, frequency_p_values, indices, tabulate
 from latro.exact import small_world
-from latro.rollout import continuous, prefill, shared_slots
+from latro.rollout import continuous, prefill
 from latro.rollout.base import Request
 from latro.rollout.continuous import ContinuousEngine
 from latro.rollout.plain import GenerateEngine
@@ -203,23 +203,13 @@ def test_a_prompt_is_kept_once_while_any_of_its_rows_flies(world, monkeypatch: p
 
 def test_the_models_attention_is_its_own_again_whatever_happens(world, monkeypatch: pytest.MonkeyPatch):
     def fail(batch):
-        assert world.model.config._attn_implementation == shared_slots.NAME
+        assert world.model.config._attn_implementation == "latro_shared_slots"
         raise KeyboardInterrupt
 
     monkeypatch.setattr(continuous.Batch, "step", fail)
     with pytest.raises(KeyboardInterrupt):
         ContinuousEngine(4).continuations(world.model, world.encoder, request_of(world.encoder))
     assert world.model.config._attn_implementation == "sdpa"
-
-
-def test_prompts_are_shared_only_by_a_known_attention_on_a_processor():
-    tokenizer = tiny_tokenizer("llama")
-    assert shared_slots.can_share(tiny_model("llama", tokenizer))
-    assert not shared_slots.can_share(tiny_model("llama", tokenizer, attn_implementation="eager"))
-    other = tiny_model("llama", tokenizer)
-    other.config.model_type = "gemma2"  # squashes its scores
-    assert not shared_slots.can_share(other)
-    assert not shared_slots.can_share(tiny_model("llama", tokenizer).to("meta"))
 
 
 @pytest.mark.parametrize("share", [True, False])
