@@ -135,7 +135,7 @@ def our_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
                 rationales_per_prompt=shape.K, max_rationale_tokens=shape.max_tokens, batch_rows=shape.slots
             ),
             markers=bench.markers,
-            scoring=ScoringConfig(share_prompt=True),
+            scoring=ScoringConfig(share_prompt=True, head_memory=0.5),
             on_samples=lambda samples: tokens.extend(sample.length for sample in samples),
         )
         taken = first_step(trainer)

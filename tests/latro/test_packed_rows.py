@@ -149,3 +149,11 @@ def test_a_pass_that_fails_leaves_the_models_attention_as_it_was():
     with pytest.raises(RuntimeError, match="no memory"):
         likelihood(model, batch(), scoring=PACKED)
     assert model.config._attn_implementation == "sdpa"
+
+
+def test_in_mixed_precision_the_scores_are_those_of_padded_rows():
+    """Queries and keys come in other precisions than the weights; rounding is bfloat16's, nothing more."""
+    model = MODELS["llama"]().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        plain, packed = (likelihood(model, batch(), scoring=scoring) for scoring in (PLAIN, PACKED))
+    torch.testing.assert_close(packed.rationale_B, plain.rationale_B, atol=0.1, rtol=0)
