@@ -10,7 +10,7 @@ the sequence, S of a piece, C that it reads before its own, H heads, D width of 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -75,12 +75,11 @@ def logprob_of_packed_rows(
     """[A] log-probabilities of the batch's tokens."""
     pieces, place_A = pack(batch, tokens)
     packed = Pieces(pieces, unwrapped(model).dtype)
-    whole_A = torch.ones_like(place_A, dtype=torch.bool)
     with attending(unwrapped(model), "packed_rows", attend):
         return token_logprob(
             model,
             torch.cat([piece.ids for piece in pieces])[None],
-            tokens.where(whole_A, torch.zeros_like(place_A), place_A),
+            replace(tokens, row_A=torch.zeros_like(place_A), position_A=place_A),
             scoring,
             position_ids=torch.cat([piece.first + torch.arange(len(piece.ids)) for piece in pieces])[None],
             packed_rows=packed,
