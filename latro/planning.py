@@ -179,7 +179,9 @@ def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
     layer = 2 * model.intermediate * body_tokens(work) * work.weight_bytes + head_gradient(model, work)
     if work.checkpointing:
         layer += layer_activations(model, work)
-    parts["update"] = max(parts["activations"] + max(parts["head"], layer) + held, parts["gradients"])
+    # Where they are one matrix, the embedding's gradient is made beside the head's, when all others are there.
+    ended = parts["gradients"] + (head_gradient(model, work) if model.tied else 0.0)
+    parts["update"] = max(parts["activations"] + max(parts["head"], layer) + held, ended)
     parts["resident"] = parts["weights"] + parts["reference"] + parts["sampler"] + parts["optimizer"]
     parts["peak"] = parts["resident"] + highest(work, parts["update"], parts["sampling"])
     return parts

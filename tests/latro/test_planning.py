@@ -180,6 +180,14 @@ def test_memory_adds_up():
     assert lora["gradients"] == 4 * 8 * 16 * (2 * 1024 + 2 * 768 + 3 * 1920)
 
 
+def test_a_short_update_ends_with_all_gradients_and_a_tied_matrix_twice():
+    tied = replace(model_sizes(CONFIG, "config.json"), tied=True)
+    short = Work(prompts=1, micro_batches=1, K=1, prompt=1, rationale=1, answer=1)
+    assert memory_parts(tied, short)["update"] == 4 * tied.parameters + 4 * tied.matrix
+    untied = replace(tied, tied=False)
+    assert memory_parts(untied, short)["update"] == 4 * untied.parameters
+
+
 def test_a_vllm_beside_the_training_is_there_all_the_time_unless_it_sleeps():
     model = model_sizes(CONFIG, "config.json")
     work = Work(prompts=1, micro_batches=1, K=8, prompt=100, rationale=200, answer=12)
