@@ -2,11 +2,13 @@
 
 `published` is the released code's rollout and update, drawn in batches of its data loader's three prompts. `stock
 RLOO` is trl's own trainer; its reward costs nothing and it scores no answer, so it does less. `ours` is the trainer
-that `train_latro` runs. Each begins with a fresh optimizer and a rate of zero, so that every round meets the same
-policy.
+that `train_latro` runs; where the machine is fast in bfloat16, also with its rationales drawn by a bfloat16 copy and
+its reference in that precision, the policy's own passes in float32 as before. Each begins with a fresh optimizer and a
+rate of zero, so that every round meets the same policy.
 """
 
 import copy
+import math
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,7 +22,9 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from latro.adapters import FrozenReference
 from latro.encoding import Rationale, join
+from latro.errors import InputError
 from latro.objective import ObjectiveConfig
+from latro.precision import bfloat16_is_fast, cast_weights
 from latro.sampling import SamplingConfig, cut
 from latro.scored_tokens import ScoringConfig
 from latro.trainer import LatroTrainer
@@ -31,6 +35,7 @@ from scripts.published_scheme import published_update
 from scripts.training import quiet_libraries
 
 KL_WEIGHT = 0.05
+COPIES = "ours, bfloat16 copies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +122,19 @@ def some(rationale: Rationale) -> Rationale:
     return rationale if rationale.ids else replace(rationale, ids=rationale.ending[:1], ending=())
 
 
-def our_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
-    """One step of the trainer, with the prompt run once for its rationales."""
-    shape = size.rollout
+def our_step(bench: Bench, size: StepSize, seed: int, *, copies: bool = False) -> StepTaken:
+    """One step of the trainer, with the prompt run once for its rationales.
+
+    copies: rationales are drawn, and the reference scores, in bfloat16.
+    """
+    shape, reference = size.rollout, frozen_copy(bench.model)
+    if copies:
+        reference = cast_weights(reference, torch.bfloat16)
     tokens: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         trainer = LatroTrainer(
             model=bench.model,
-            reference=FrozenReference(frozen_copy(bench.model)),
+            reference=FrozenReference(reference),
             encoder=bench.encoder,
             examples=bench.examples[: shape.prompts],
             args=arguments(
@@ -132,7 +142,10 @@ def our_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
             ),
             objective_config=ObjectiveConfig(kl_weight=KL_WEIGHT),
             sampling=SamplingConfig(
-                rationales_per_prompt=shape.K, max_rationale_tokens=shape.max_tokens, batch_rows=shape.slots
+                rationales_per_prompt=shape.K,
+                max_rationale_tokens=shape.max_tokens,
+                batch_rows=shape.slots,
+                dtype="bfloat16" if copies else None,
             ),
             markers=bench.markers,
             scoring=ScoringConfig(share_prompt=True, head_memory=0.5),
@@ -178,6 +191,7 @@ SCHEMES: dict[str, Callable[[Bench, StepSize, int], StepTaken]] = {
     "published": published_step,
     "stock RLOO": stock_step,
     "ours": our_step,
+    COPIES: partial(our_step, copies=True),
 }
 
 
@@ -223,30 +237,45 @@ def step_rows(
     model_path: str | None = None,
     data_path: str | None = None,
     dtype: str = "float32",
+    prompts: int | None = None,
     say: Callable[[str], None] = print,
 ) -> list[dict]:
-    """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the published scheme."""
+    """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the published scheme.
+
+    prompts: of a step, where not those of `size`. Raises InputError where they fill no whole batches.
+    """
     quiet_libraries()
-    shape = SIZES[size]
+    shape = SIZES[size] if prompts is None else with_prompts(SIZES[size], prompts)
     bench = (
         small_bench(shape.rollout)
         if size == "small"
         else full_bench(shape.rollout, model_path, data_path, dtype)
     )
     few = replace(shape, rollout=replace(shape.rollout, prompts=shape.prompts_scored, K=2, max_tokens=2))
-    for scheme in SCHEMES.values():  # what is imported and allocated once is no scheme's cost
+    copies = size == "full" and dtype == "float32" and bfloat16_is_fast()
+    schemes = {name: scheme for name, scheme in SCHEMES.items() if copies or name != COPIES}
+    for scheme in schemes.values():  # what is imported and allocated once is no scheme's cost
         scheme(bench, few, seed)
     calls = {
-        f"{shape.rollout.name}, {name}": partial(scheme, bench, shape) for name, scheme in SCHEMES.items()
+        f"{shape.rollout.name}, {name}": partial(scheme, bench, shape) for name, scheme in schemes.items()
     }
-    steps = dict(zip(SCHEMES, in_turn(calls, rounds, seed, say).values(), strict=True))
+    steps = dict(zip(schemes, in_turn(calls, rounds, seed, say).values(), strict=True))
     clock = fair_clock(step.taken for each in steps.values() for step in each)
     ceiling = matmul_rate(bench.model.dtype)
-    rows = [row(shape, name, steps[name], bench, ceiling) | {"clock": clock} for name in SCHEMES]
+    rows = [row(shape, name, steps[name], bench, ceiling) | {"clock": clock} for name in schemes]
     for each in rows:
         each["times_faster"] = rows[0][f"{clock}_seconds"] / each[f"{clock}_seconds"]
         each["times_less_memory"] = None
     return rows
+
+
+def with_prompts(size: StepSize, prompts: int) -> StepSize:
+    """The size with so many prompts a step, all decoded at once. Raises InputError where they fill no whole batches."""
+    shape, batch = size.rollout, math.lcm(size.rollout.published_prompts, size.prompts_scored)
+    if prompts < batch or prompts % batch:
+        raise InputError(f"prompts={prompts}: a step of {shape.name} takes a multiple of {batch} prompts")
+    name = shape.name.replace(f"{shape.prompts} prompts", f"{prompts} prompts")
+    return replace(size, rollout=replace(shape, name=name, prompts=prompts, slots=prompts * shape.K))
 
 
 def row(size: StepSize, scheme: str, steps: Sequence[StepTaken], bench: Bench, ceiling: float) -> dict:
@@ -276,10 +305,9 @@ def flops(size: StepSize, scheme: str, bench: Bench, tokens: float) -> float:
     """
     K = size.rollout.K
     prompts = sum(map(len, bench.prompts[: size.rollout.prompts]))
-    passes = {"published": 3 + 2 * 3, "stock RLOO": 2 + 3, "ours": 1 + 3}[scheme]  # reference, policy
-    read = (
-        prompts if scheme == "ours" else prompts * K
-    )  # a prompt is read once, or with each of its rationales
+    passes = {"published": 3 + 2 * 3, "stock RLOO": 2 + 3}.get(scheme, 1 + 3)  # reference, policy
+    copied = scheme in ("published", "stock RLOO")  # a prompt is read with each of its rationales, or once
+    read = prompts * K if copied else prompts
     return 2.0 * bench.model.num_parameters() * (read + tokens + passes * (read + tokens))
 
 
@@ -289,7 +317,7 @@ def step_failures(size: str, rows: Sequence[dict]) -> list[str]:
     by_scheme = {row["scheme"]: row[f"{row['clock']}_seconds"] for row in rows}
     ahead = {name: by_scheme[name] / by_scheme["ours"] for name in ("published", "stock RLOO")}
     return [
-        f"{shape.rollout.name}: {name!r} takes {ahead[name]:.2f} times as long as our step, not {least}"
+        f"{rows[0]['shape']}: {name!r} takes {ahead[name]:.2f} times as long as our step, not {least}"
         for name, least in (("published", shape.least_published), ("stock RLOO", shape.least_stock))
         if not ahead[name] >= least
     ]

@@ -1,8 +1,15 @@
 """The benchmark of whole steps at its smallest: what each scheme does is what is claimed, and a missed bar is said."""
 
-import pytest
+from typing import Any
 
-from scripts.benchmark_step import SIZES, step_failures, step_rows
+import pytest
+import torch
+
+from latro.errors import InputError
+from latro.trainer import LatroTrainer
+from scripts import benchmark_step
+from scripts.benchmark_rollout import small_bench
+from scripts.benchmark_step import COPIES, SCHEMES, SIZES, step_failures, step_rows, with_prompts
 
 
 def test_the_smallest_step_is_ahead_of_the_published_one() -> None:
@@ -23,14 +30,40 @@ def test_the_smallest_step_is_ahead_of_the_published_one() -> None:
 def test_a_bar_that_is_missed_is_said_with_both_figures(clock: str) -> None:
     took = {"published": 30.0, "stock RLOO": 14.0, "ours": 10.0}
     rows = [
-        {"scheme": name, "clock": clock, "cpu_seconds": 1.0, "wall_seconds": 1.0, f"{clock}_seconds": seconds}
+        {"scheme": name, "shape": "a step", "clock": clock, "cpu_seconds": 1.0, "wall_seconds": 1.0}
+        | {f"{clock}_seconds": seconds}
         for name, seconds in took.items()
     ]
-    name = "SmolLM2-135M on GSM8K, 6 prompts, K=8, up to 300 tokens"
     assert step_failures("full", rows) == [
-        f"{name}: 'published' takes 3.00 times as long as our step, not 4.0",
-        f"{name}: 'stock RLOO' takes 1.40 times as long as our step, not 1.5",
+        "a step: 'published' takes 3.00 times as long as our step, not 4.0",
+        "a step: 'stock RLOO' takes 1.40 times as long as our step, not 1.5",
     ]
+
+
+def test_more_prompts_a_step_are_decoded_all_at_once_and_fill_whole_batches() -> None:
+    more = with_prompts(SIZES["full"], 12)
+    assert more.rollout.name == "SmolLM2-135M on GSM8K, 12 prompts, K=8, up to 300 tokens"
+    assert (more.rollout.prompts, more.rollout.slots) == (12, 96)
+    with pytest.raises(InputError, match=r"prompts=7: a step of .* takes a multiple of 3 prompts"):
+        with_prompts(SIZES["full"], 7)
+    with pytest.raises(InputError, match=r"prompts=6: a step of .* takes a multiple of 12 prompts"):
+        with_prompts(SIZES["small"], 6)
+
+
+def test_with_copies_rationales_and_reference_are_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[torch.dtype, torch.dtype, torch.dtype]] = []
+
+    class Watched(LatroTrainer):
+        def train(self, *args: Any, **kwargs: Any) -> Any:
+            done = super().train(*args, **kwargs)
+            seen.append((self.model.dtype, self.reference.model.dtype, self.sampler.model.dtype))
+            return done
+
+    monkeypatch.setattr(benchmark_step, "LatroTrainer", Watched)
+    size = with_prompts(SIZES["small"], 12)
+    taken = SCHEMES[COPIES](small_bench(size.rollout), size, 0)
+    assert seen == [(torch.float32, torch.bfloat16, torch.bfloat16)]
+    assert 0 < taken.tokens < 12 * 8 * 48
 
 
 @pytest.mark.parametrize("size", SIZES)
