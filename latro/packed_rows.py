@@ -21,7 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from latro.attending import attending, on_processor
 from latro.encoding import RationaleBatch
 from latro.fused_head import unwrapped
-from latro.rollout.limits import base_model
+from latro.rollout.limits import base_model, exceeded_window
 from latro.scored_tokens import ScoredTokens, ScoringConfig, token_logprob
 
 
@@ -65,8 +65,9 @@ def can_pack(model: Any, longest: int) -> bool:
     Checkpointing runs layers again when the attention is no longer ours.
     """
     base = base_model(unwrapped(model))
-    window = getattr(base.config, "sliding_window", None)
-    return on_processor(base) and not base.is_activation_checkpointing and not (window and window < longest)
+    if base.is_activation_checkpointing or exceeded_window(base.config, longest):
+        return False
+    return on_processor(base)
 
 
 def logprob_of_packed_rows(

@@ -28,14 +28,19 @@ def find_obstacle(model: Any, longest: int) -> str | None:
     takes = inspect.signature(base.forward).parameters
     if not {"position_ids", "past_key_values", "attention_mask", "logits_to_keep"} <= takes.keys():
         return f"{type(base).__name__}'s forward does not take positions, a cache, a mask and logits_to_keep"
-    window = getattr(config, "sliding_window", None)
-    if window and window < longest:
+    if window := exceeded_window(config, longest):
         return f"rows of up to {longest} tokens are longer than the attention's window of {window}"
     rope = getattr(config, "rope_parameters", None) or {}
     reach = rope.get("original_max_position_embeddings")
     if rope.get("rope_type") in ("longrope", "dynamic") and longest > (reach or 0):
         return f"rotary frequencies change behind {reach} tokens, for all rows at once"
     return None
+
+
+def exceeded_window(config: Any, longest: int) -> int | None:
+    """Tokens of a sliding attention's window, if rows of `longest` tokens are longer."""
+    window = getattr(config, "sliding_window", None)
+    return window if window and window < longest else None
 
 
 def other_layers(base: Any) -> str | None:
