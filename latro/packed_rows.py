@@ -53,10 +53,20 @@ class Pieces:
         seen = torch.ones(longest, self.most + longest, dtype=torch.bool).tril(self.most)
         self.hidden = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, -torch.inf)
 
-    def mask(self, piece: Piece) -> Tensor:
-        """[S, C + S] -inf at what a token must not read, else 0."""
+    def mask(self, piece: Piece, query: Tensor) -> Tensor:
+        """[S, C + S] -inf at what a token must not read, else 0, as attention over `query` takes it.
+
+        Cast for all pieces at once: under autocast each piece of each layer would keep a cast copy of its own.
+        """
+        self.hidden = self.hidden.to(attention_dtype(query))
         S = len(piece.ids)
         return self.hidden[:S, self.most - piece.before : self.most + S]
+
+
+def attention_dtype(query: Tensor) -> torch.dtype:
+    """In which attention is computed: the query's precision, or autocast's."""
+    kind = query.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
 
 
 def can_pack(model: Any, longest: int) -> bool:
@@ -141,7 +151,7 @@ def attend(
             mine,
             torch.cat([*taken(keys, piece), keys[number]], 2),
             torch.cat([*taken(values, piece), values[number]], 2),
-            attn_mask=packed.mask(piece),
+            attn_mask=packed.mask(piece, query),
             dropout_p=dropout,
             scale=scaling,
             enable_gqa=True,

@@ -40,7 +40,8 @@ class SamplingConfig:
     `vllm` draws elsewhere, nearly on-policy (`latro.rollout.vllm`)."""
     share_prompt: bool = True
     """`continuous` reads a prompt's keys and values once for all its rows, on a processor and for the architectures of
-    `latro.rollout.shared_slots`; it draws the same up to rounding. False, and elsewhere: each row has a copy."""
+    `latro.attending` with sdpa attention; it draws the same up to rounding. False, and elsewhere: each row has a
+    copy."""
     dtype: str | None = None
     """`bfloat16` samples and evaluates with a copy of the policy in that precision, renewed every step: faster where
     the machine multiplies it in hardware (`latro.precision`), several times slower elsewhere, and off-policy by

@@ -73,7 +73,9 @@ class LatroTrainer(Trainer):
             processing_class=encoder.tokenizer,
             callbacks=[*(callbacks or []), StepEnd(self)],
         )
-        refuse_misfits(scoring, args, self.accelerator.distributed_type)
+        fsdp = getattr(self.accelerator.state, "fsdp_plugin", None)
+        again = args.activation_checkpointing or bool(fsdp and fsdp.activation_checkpointing)
+        refuse_misfits(scoring, again, self.accelerator.distributed_type)
         self.weights = sum(whole_size(p) for p in model.parameters())
         self.trained = sum(whole_size(p) for p in model.parameters() if p.requires_grad)
         self.encoder = encoder
@@ -256,12 +258,15 @@ class LatroTrainer(Trainer):
         return 2 * (3 * self.weights + self.trained) * int(inputs["batch"].ids_RT.numel())
 
 
-def refuse_misfits(scoring: ScoringConfig, args: TrainingArguments, kind: DistributedType) -> None:
-    """Raise InputError for knobs of the scoring that this training cannot follow."""
-    if scoring.share_prompt and args.activation_checkpointing:
+def refuse_misfits(scoring: ScoringConfig, checkpointing: bool, kind: DistributedType) -> None:
+    """Raise InputError for knobs of the scoring that this training cannot follow.
+
+    checkpointing: whether layers are run again, by the trainer or by FSDP itself.
+    """
+    if scoring.share_prompt and checkpointing:
         raise InputError(
-            "scoring.share_prompt=true with trainer.activation_checkpointing: checkpointing keeps no keys and values "
-            "to share; choose one of the two"
+            "scoring.share_prompt=true with trainer.activation_checkpointing (or FSDP's): checkpointing keeps no keys "
+            "and values to share; choose one of the two"
         )
     if scoring.rows and kind in (DistributedType.DEEPSPEED, DistributedType.FSDP):
         raise InputError(

@@ -5,7 +5,7 @@ import logging
 import math
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,7 +51,9 @@ class Job:
     seed: int
 
 
-def play_many(jobs: Iterable[Job], seats: Seats, log: EventLog | None = None) -> AsyncIterator[Episode]:
+def play_many(
+    jobs: Iterable[Job], seats: Seats, log: EventLog | None = None
+) -> AsyncGenerator[Episode, None]:
     """The episodes of the jobs, in the order of the jobs, as many at once as there are seats.
 
     Jobs are taken from the iterable as room becomes free, so it may be long. Episodes found in the log are not
@@ -66,11 +68,12 @@ async def _as_it_is(episode: Episode) -> Episode:
 
 async def play_each(
     jobs: Iterable[Job], seats: Seats, log: EventLog | None, then: Callable[[Episode], Awaitable[T]]
-) -> AsyncIterator[T]:
+) -> AsyncGenerator[T, None]:
     """As `play_many`, but what `then` makes of each episode as soon as it has ended, while others are under way.
 
     An episode keeps its seat until `then` is done, so that no more is asked of the models at once than there are
-    seats. Raises what `then` raises.
+    seats. Raises what `then` raises. Whoever may leave the loop early closes it (`aclosing`), which ends what is under
+    way.
     """
     waiting: deque[asyncio.Task[T]] = deque()
     try:
@@ -223,7 +226,7 @@ class _Play:
         facts |= self._told(action, turn, answer, refused=result.refused)
         return Step(
             **facts,
-            refused=result.refused,
+            refused=bool(result.refused),
             reward=float(result.reward),
             info=info,
         ), result

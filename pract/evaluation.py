@@ -1,6 +1,7 @@
 """Episodes on held-out tasks, one outcome each. Statistics over outcomes are the caller's affair."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from pract.agent import Agent
@@ -51,10 +52,11 @@ async def evaluate(
     arm: the name of this agent in the comparison, the first part of the episodes' ids. Which split the tasks come
     from is for the caller to know.
     """
-    async for episode in play_many(_jobs(agent, tasks, arm, attempts, seed), seats, log):
-        if watch is not None:
-            watch(episode)
-        yield episode
+    async with aclosing(play_many(_jobs(agent, tasks, arm, attempts, seed), seats, log)) as playing:
+        async for episode in playing:
+            if watch is not None:
+                watch(episode)
+            yield episode
 
 
 def _jobs(agent: Agent, tasks: Iterable[Task], arm: str, attempts: int, seed: int) -> Iterator[Job]:

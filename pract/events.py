@@ -24,7 +24,8 @@ EPISODE = "episode"
 REFLECTION = "reflection"
 ROUND = "round"
 OUTAGE = "outage"
-"""A run stopped because none of some episodes could be played; `data["episodes"]` has their ids."""
+"""A run stopped because a model or the environment was away; `data["episodes"]` has the ids of the episodes that could
+not be played, or the keys of the calls that had no answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,10 @@ class EventLog:
         """As `past`, and the event can still be taken."""
         event = self._past.get((kind, key))
         return None if event is None else event.data
+
+    def earlier(self, kind: str) -> list[Mapping[str, Any]]:
+        """Data of all events of a kind that can still be taken, in the order first written."""
+        return [event.data for (found, _), event in self._past.items() if found == kind]
 
     def past(self, kind: str, key: str) -> Mapping[str, Any] | None:
         """Data of an earlier session's event, which is then forgotten; None if there is none."""

@@ -16,6 +16,16 @@ from pract.records import from_json, to_json
 from pract.types import Episode, Principles, Reflection, Status
 
 _FATAL = tuple(f"chat_error: {kind.value}:" for kind in ChatErrorKind if kind.fatal)
+_SILENT = tuple(
+    f"chat_error: {kind.value}:"
+    for kind in (
+        ChatErrorKind.CONNECTION,
+        ChatErrorKind.SERVER,
+        ChatErrorKind.TIMEOUT,
+        ChatErrorKind.RATE_LIMITED,
+    )
+)
+"""How a call ends, after all attempts, whose server is away."""
 
 LEFT_OUT = 0.2
 """Of the validation tasks: if more could not be played, on one side or the other, nothing is decided by the rest."""
@@ -105,6 +115,15 @@ def stop_reason(
             return problem
     if _unplayed(episodes):
         return f"no episode could be played: {episodes[0].failure}"
+    return _silent_role(reflections, changes)
+
+
+def _silent_role(reflections: Sequence[Reflection], changes: Sequence[Change]) -> str:
+    """That the reflector or the optimizer answered not one of its calls, or nothing."""
+    asked = [r.problem for r in reflections if r.problem != "solved" and not r.problem.startswith("episode:")]
+    for role, problems in (("reflector", asked), ("optimizer", [change.problem for change in changes])):
+        if problems and all(problem.startswith(_SILENT) for problem in problems):
+            return f"the {role} answered no call: {problems[0].removeprefix('chat_error: ')}"
     return ""
 
 
@@ -126,6 +145,14 @@ def log_outage(log: EventLog, key: str, episodes: Sequence[Episode], *, validati
     """
     if _unplayed(episodes) or (validation and incomplete(episodes)):
         log.append(OUTAGE, key, {"episodes": [episode.id for episode in episodes]})
+
+
+def log_silence(log: EventLog, key: str, round_: Round) -> None:
+    """If the reflector or the optimizer answered no call, log which calls are to be made again on taking the run up."""
+    if _silent_role(round_.reflections, round_.changes):
+        numbered = [f"{key}/optimize-{number:03d}" for number in range(len(round_.episodes))]
+        calls = [*(r.id for r in round_.reflections), f"{key}/optimize", *numbered, f"{key}/merge"]
+        log.append(OUTAGE, f"{key}/learning", {"episodes": calls})
 
 
 def _unplayed(episodes: Sequence[Episode]) -> bool:

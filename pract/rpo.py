@@ -18,7 +18,17 @@ from pract.errors import InputError
 from pract.events import key_of
 from pract.optimizer import OptimizerConfig
 from pract.reflector import ReflectorConfig
-from pract.rounds import LEFT_OUT, Decision, Round, incomplete, log_outage, logged, mean_by_task, stop_reason
+from pract.rounds import (
+    LEFT_OUT,
+    Decision,
+    Round,
+    incomplete,
+    log_outage,
+    log_silence,
+    logged,
+    mean_by_task,
+    stop_reason,
+)
 from pract.schedule import Crew, Lesson, batch_lesson, merged_lesson, sequential_lesson
 from pract.types import Episode, Principles, Task
 
@@ -194,11 +204,11 @@ class _Loop:
                 played = await self._validate(key, lesson.candidate)
                 problem = stop_reason(played) or incomplete(played)
             decision, reason, comparison = self._judge(lesson.candidate, bool(problem))
+        if problem:  # what was only half learned is not adopted, gate or no gate
+            decision, reason = Decision.STOPPED, problem
         if decision is Decision.ACCEPTED:
             self.current = lesson.candidate
             self._keep_best(self.current)
-        if problem:
-            decision, reason = Decision.STOPPED, problem
         findings = [diagnose(e, self.crew.actions, reward_shown=True) for e in lesson.episodes]
         return self._recorded(
             Round(
@@ -280,6 +290,7 @@ class _Loop:
         if self.stopped:
             log_outage(self.crew.log, f"{key}/train", round_.episodes)
             log_outage(self.crew.log, f"{key}/validation", round_.validation, validation=True)
+            log_silence(self.crew.log, key, round_)
         return logged(self.crew.log, key, replace(round_, spent=self.ledger.spent))
 
 

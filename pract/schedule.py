@@ -6,6 +6,7 @@ principles, the resulting sets then merged.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -81,10 +82,11 @@ class Crew:
             return episode, await then(episode)
 
         found = []
-        async for episode, outcome in play_each(jobs, self.seats, self.log, both):
-            found.append((episode, outcome))
-            if self.watch is not None:
-                self.watch(episode)
+        async with aclosing(play_each(jobs, self.seats, self.log, both)) as playing:
+            async for episode, outcome in playing:
+                found.append((episode, outcome))
+                if self.watch is not None:
+                    self.watch(episode)
         return found
 
     async def reflect(self, episode: Episode, principles: Principles) -> Reflection:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from pract.envs.base import Environment, EnvironmentFactory, Quick
+from pract.errors import InputError
 
 T = TypeVar("T")
 Work = queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
@@ -43,12 +44,13 @@ class Seat:
         if self._quick is not None:
             return act(self._quick)
         try:
-            async with asyncio.timeout(
-                self._step_seconds
-            ):  # wait_for may swallow a cancellation (Python 3.11)
+            # wait_for may swallow a cancellation (Python 3.11)
+            async with asyncio.timeout(self._step_seconds) as limit:
                 work = self._thread()
                 return await self._on_thread(lambda: act(self._made(work)))
         except TimeoutError as error:
+            if not limit.expired():  # it is the environment's own
+                raise
             self._leave()
             raise EnvironmentHung(f"no answer within {self._step_seconds:g} s") from error
 
@@ -114,6 +116,10 @@ def _serve(work: Work) -> None:
             continue
         try:
             outcome = act()
+        except StopIteration as error:  # asyncio lets no future end with one, and would wait for ever
+            future.set_exception(
+                RuntimeError("the environment raised StopIteration").with_traceback(error.__traceback__)
+            )
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             future.set_exception(error)
         else:
@@ -124,7 +130,12 @@ class Seats:
     """So many environments, made when first needed and used again from episode to episode."""
 
     def __init__(self, factory: EnvironmentFactory, count: int, *, step_seconds: float = 120.0) -> None:
-        """count: episodes that may run at once. step_seconds: how long one reset or step may take."""
+        """count: episodes that may run at once. step_seconds: how long one reset or step may take.
+
+        Raises InputError for a count below 1, with which every episode would wait for ever.
+        """
+        if count < 1:
+            raise InputError(f"concurrency={count} is below 1: give a positive number")
         self.count = count
         self._all = [Seat(factory, step_seconds) for _ in range(count)]
         self._free: asyncio.LifoQueue[Seat] = asyncio.LifoQueue()

@@ -83,8 +83,10 @@ class Learning:
 
     def _prefix_tokens(self) -> int:
         agent = Agent(self.crew.chat, self.crew.agent, self.crew.actions, self.start)
-        messages = agent.prompt(self.train[0], "", [])
-        return sum(self.crew.chat.count_tokens(message.content) for message in messages)
+        begins = agent.prompt(self.train[0], "", [])[
+            -1
+        ]  # the task; with an example in turns of its own the last
+        return agent.prefix_tokens + self.crew.chat.count_tokens(begins.content)
 
 
 def wire(

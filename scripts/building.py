@@ -12,6 +12,7 @@ from latro.encoding import Encoder
 from latro.errors import InputError
 from latro.models import LoadedModel, ModelConfig, load_policy
 from latro.rollout.choosing import VLLM
+from latro.rollout.limits import rotary_reach
 from latro.rollout.vllm import VllmConfig, VllmEngine
 from latro.tasks.base import Task
 from latro.types import Example, LeftOut
@@ -79,9 +80,14 @@ def vllm_maker(
 
 
 def context_length(model: Any) -> int | None:
-    """Positions the model can attend to; None if its configuration names no limit."""
-    limit = getattr(model.config, "max_position_embeddings", None)
-    return int(limit) if limit else None
+    """Positions the model can attend to; None if its configuration names no limit.
+
+    Where longer rows change what all rows beside them score (longrope, dynamic), the positions up to there: a row's
+    likelihood must not depend on its neighbours.
+    """
+    config = model.config.get_text_config(decoder=True)
+    limits = [getattr(config, "max_position_embeddings", None), rotary_reach(config)]
+    return min((int(limit) for limit in limits if limit), default=None)
 
 
 def fitting(

@@ -17,6 +17,7 @@ from pract.agent import Agent
 from pract.budget import Estimate, Ledger
 from pract.errors import InputError
 from pract.evaluation import Outcome, outcome, unrecorded
+from pract.events import ROUND
 from pract.principles import principles_record
 from pract.records import to_json
 from pract.rounds import Decision, Round
@@ -50,6 +51,8 @@ def learn(cfg: DictConfig) -> dict[str, Any]:
 
 
 async def _learn(cfg: DictConfig) -> dict[str, Any]:
+    if not isinstance(cfg.concurrency, int) or cfg.concurrency < 1:
+        raise InputError(f"concurrency={cfg.concurrency}: give a whole number of at least 1")
     run = LoggedRun(cfg, opens=False)
     factory, agent, budget = environment_factory(cfg), build_agent(cfg), build_budget(cfg)
     config: RpoConfig = instantiate(cfg.rpo, _convert_="all")
@@ -165,8 +168,12 @@ class Recorder:
 
     def __init__(self, run: LoggedRun, learning: Learning, tracker: Tracker, *, title: str) -> None:
         self.run, self.learning, self.tracker, self.title = run, learning, tracker, title
-        self.sent = run.count_rows("metrics")
-        """Rounds that earlier sessions recorded, and sent to the tracker."""
+        rounds = learning.crew.log.earlier(ROUND)
+        self.replayed = sum(data["decision"] != Decision.STOPPED.value for data in rounds)
+        """Rounds that earlier sessions ended; one that stopped is played again."""
+        # Each but the last was sent to the tracker before the next began. The table may have been cut short meanwhile.
+        self.sent = min(self.replayed, max(run.count_rows("metrics"), self.replayed - 1))
+        """Rounds that the tracker has."""
         run.begin_tables("episodes", "reflections", "metrics")
         self.bar = EpisodeBar(title, learning.estimate().episodes, learning.ledger)
         self.versions: dict[str, dict[str, Any]] = {}
@@ -203,7 +210,9 @@ class Recorder:
             self._keep_version(
                 principles, round_.index, round_.decision.value if is_candidate else "on the way"
             )
-        if round_.index >= self.sent - 1:  # a round that is only replayed must not hide what came after it
+        if (
+            round_.index >= self.replayed - 1
+        ):  # a round that is only replayed must not hide what came after it
             self._write_principles(round_.best)
         row = round_metrics(round_, self.learning)
         if round_.index >= self.sent:
@@ -307,7 +316,7 @@ def round_metrics(round_: Round, learning: Learning) -> dict[str, Any]:
     row["rpo/principle_tokens"] = sum(
         count(text) for text in (*round_.after.texts.values(), *round_.after.notes)
     )
-    row["rpo/prefix_tokens"] = count(agent.prompt(learning.train[0], "", [])[0].content)
+    row["rpo/prefix_tokens"] = agent.prefix_tokens
     for name, value in to_json(round_.spent).items():
         row[f"rpo/{name}"] = value
     return row

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
@@ -28,10 +30,11 @@ from latro.objective import ObjectiveConfig
 from latro.planning import ModelSizes, Work, memory_parts, model_sizes, time_parts
 from latro.precision import bfloat16_is_fast
 from latro.rollout.choosing import VLLM
-from latro.rollout.limits import MOST_ROWS
+from latro.rollout.limits import MOST_ROWS, exceeded_window
 from latro.rollout.vllm import VllmConfig
 from latro.sampling import SamplingConfig
 from latro.scored_tokens import ScoringConfig
+from latro.trainer import refuse_misfits
 from latro.types import Example
 from scripts.arguments import passes
 from scripts.building import build_task
@@ -64,14 +67,14 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     hardware = hardware_given(cfg.hardware) if cfg.hardware else probe()
     sampling, scoring = instantiate(cfg.sampling), instantiate(cfg.scoring)
     mean_work = work_of(cfg, config, sampling, scoring, stored(description, cfg.hardware))
-    on_processor = not cfg.hardware and not torch.cuda.is_available()
-    packed = scoring.share_prompt and scoring.pack_rows and on_processor
-    mean_work = replace(mean_work, packed=packed and description.get("model_type") in KINDS)
+    refuse_misfits(scoring, bool(cfg.trainer.activation_checkpointing), DistributedType.NO)
     if VLLM in (sampling.engine, cfg.evaluation.engine):
         mean_work = with_vllm(mean_work, instantiate(cfg.vllm), hardware, sampling.engine == VLLM)
     lengths = [tokens(example.prompt) + TEMPLATE_TOKENS for example in examples]
     answer = math.ceil(fmean(tokens(example.answer) for example in examples))
     mean_work = replace(mean_work, prompt=math.ceil(fmean(lengths)), answer=answer)
+    longest = max(lengths) + mean_work.rationale + mean_work.answer
+    mean_work = replace(mean_work, packed=packs(cfg, config, scoring, description, longest))
     memory = memory_parts(model, replace(mean_work, prompt=max(lengths)))
     objective = instantiate(cfg.objective)
     most = None
@@ -80,9 +83,23 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     seconds = time_parts(model, mean_work, hardware)
     steps = steps_of(cfg, objective, sampling, examples)
     show(model, hardware, mean_work, max(lengths), memory, seconds, steps, most)
+    if cfg.trainer.get("bf16") or cfg.trainer.get("fp16"):
+        print(
+            "Mixed precision is not counted: activations take less than that, and a copy of the weights is added."
+        )
     if cfg.devices:
         show_devices(model, hardware, mean_work, max(lengths), list(cfg.devices), str(cfg.sharding))
     return {"memory": memory, "seconds": seconds, "steps": steps, "hardware": hardware.name}
+
+
+def packs(
+    cfg: DictConfig, config: ModelConfig, scoring: ScoringConfig, description: Mapping[str, Any], longest: int
+) -> bool:
+    """Whether rows of up to so many tokens will be scored as one sequence, as `latro.packed_rows.can_pack` decides."""
+    on_processor = not cfg.hardware and not torch.cuda.is_available()
+    known = description.get("model_type") in KINDS and config.attention in (None, "sdpa")
+    window = exceeded_window(SimpleNamespace(**description), longest)
+    return bool(scoring.share_prompt and scoring.pack_rows and on_processor and known and not window)
 
 
 def read_sizes(config: ModelConfig) -> tuple[dict[str, Any], str]:

@@ -29,12 +29,19 @@ def find_obstacle(model: Any, longest: int) -> str | None:
     if not {"position_ids", "past_key_values", "attention_mask", "logits_to_keep"} <= takes.keys():
         return f"{type(base).__name__}'s forward does not take positions, a cache, a mask and logits_to_keep"
     if window := exceeded_window(config, longest):
-        return f"rows of up to {longest} tokens are longer than the attention's window of {window}"
-    rope = getattr(config, "rope_parameters", None) or {}
-    reach = rope.get("original_max_position_embeddings")
-    if rope.get("rope_type") in ("longrope", "dynamic") and longest > (reach or 0):
+        return f"rows outgrow the attention's window of {window} tokens"
+    reach = rotary_reach(config)
+    if reach is not None and reach < longest:
         return f"rotary frequencies change behind {reach} tokens, for all rows at once"
     return None
+
+
+def rotary_reach(config: Any) -> int | None:
+    """Tokens behind which the longest row changes the rotary frequencies of all beside it; None where it does not."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") not in ("longrope", "dynamic"):
+        return None
+    return int(rope.get("original_max_position_embeddings") or 0)
 
 
 def exceeded_window(config: Any, longest: int) -> int | None:

@@ -99,10 +99,6 @@ class OpenAIChat:
         started = time.perf_counter()
         session = self._open_session()
         async with session.slots:
-            if choices is not None:
-                scored = await ranking.rank(session, self.rank_by, self.model, messages, choices, tag=tag)
-                return self._chosen(scored, choices, time.perf_counter() - started)
-            body = self._body(messages, max_tokens, temperature, stop, tools, seed)
             answers: list[Json] = []
 
             def read(data: Json) -> Json:
@@ -110,6 +106,10 @@ class OpenAIChat:
                 return _with_message(data)
 
             try:
+                if choices is not None:
+                    scored = await ranking.rank(session, self.rank_by, self.model, messages, choices, tag=tag)
+                    return self._chosen(scored, choices, time.perf_counter() - started)
+                body = self._body(messages, max_tokens, temperature, stop, tools, seed)
                 data = await session.post("/chat/completions", body, read, tag=tag, tools_offered=bool(tools))
                 seconds = time.perf_counter() - started
                 reply = wire.read_reply(
@@ -120,9 +120,16 @@ class OpenAIChat:
                     model=self.model,
                     seconds=seconds,
                 )
-            except ChatError as error:
-                error.cost = wire.cost_of(answers, self.prices) if answers else None
-                raise
+            except (
+                ChatError
+            ) as error:  # what is found wrong in a body may quote it, and it may repeat the request
+                raise ChatError(
+                    error.kind,
+                    session.masked(error.message),
+                    seconds=error.seconds,
+                    attempts=error.attempts,
+                    cost=wire.cost_of(answers, self.prices) if answers else None,
+                ) from None
         reply = session.scrubbed(reply, wire.cut_at_stop(reply.text, stop))
         return _with_cost(reply, wire.cost_of(answers[:-1], self.prices)) if answers[1:] else reply
 

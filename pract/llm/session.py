@@ -85,6 +85,10 @@ class Session:
         """The text without the key, whoever repeated it."""
         return text.replace(self._key, "***") if self._key and self._key in text else text
 
+    def masked(self, message: str) -> str:
+        """An error's message without this key, or what looks like one."""
+        return self.scrub(_KEY_LIKE.sub("***", message))
+
     def scrubbed(self, reply: Reply, text: str) -> Reply:
         """The reply with this text, a short finish reason, and without the key wherever the server may have put it."""
         calls = tuple(
@@ -122,7 +126,7 @@ class Session:
                 jitter = jitter or random.Random(f"{patience.seed}/{tag}")
                 final = failed.final or once
                 pause = None if final else patience.pause(failed.kind, attempt, failed.asked, jitter)
-                message = self.scrub(_KEY_LIKE.sub("***", failed.message))
+                message = self.masked(failed.message)
                 if pause is None:
                     seconds = time.perf_counter() - started
                     raise ChatError(failed.kind, message, seconds=seconds, attempts=attempt) from None
@@ -136,7 +140,7 @@ class Session:
         try:
             return await self._attempt("GET", path, None, lambda data: data, tools_offered=False)
         except _Failed as failed:
-            raise ChatError(failed.kind, self.scrub(_KEY_LIKE.sub("***", failed.message))) from None
+            raise ChatError(failed.kind, self.masked(failed.message)) from None
 
     async def _attempt(
         self,

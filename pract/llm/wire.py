@@ -236,11 +236,16 @@ def excerpt(value: Any, length: int = 160) -> str:
 _CONTEXT = re.compile(
     r"context.{0,40}(length|size|window|limit|exceed)|exceed.{0,40}context|too many tokens", re.I
 )
-_TOOLS = re.compile(r"\b(tools?|function.?call\w*|tool_choice)\b", re.I)
+_OFFERED = r"\b(tools?|function.?call\w*|tool.choice)\b"
+_REFUSED = r"(not support|unsupported|unrecogni[sz]ed|not permitted|not available|requires --)"
+_TOOLS = re.compile(f"{_OFFERED}.{{0,60}}{_REFUSED}|{_REFUSED}.{{0,60}}{_OFFERED}", re.I | re.S)
+"""A server or model that takes no tools at all; one that could not read what its model called says it otherwise."""
 _MODEL = re.compile(
     r"model.{0,120}(not found|does not exist|not exist|unknown|invalid|not supported)", re.I | re.S
 )
 _QUOTA = re.compile(r"insufficient_quota|billing|exceeded your current quota", re.I)
+_SOON = re.compile(r"(retry|again) in \d|per.?minute", re.I)
+"""Google words a limit of calls a minute as a quota that was used up."""
 
 
 def classify(status: int, body: bytes, *, tools_offered: bool) -> tuple[ChatErrorKind, str]:
@@ -249,7 +254,9 @@ def classify(status: int, body: bytes, *, tools_offered: bool) -> tuple[ChatErro
     shown = f"HTTP {status}: {said}" if said else f"HTTP {status}"
     if status in (401, 403, 407):
         return ChatErrorKind.AUTH, shown
-    if status == 402 or (status == 429 and _QUOTA.search(said)):
+    if status == 402 or (
+        status == 429 and _QUOTA.search(said) and not _SOON.search(body.decode("utf-8", "replace"))
+    ):
         return ChatErrorKind.AUTH, f"{shown} (no credit left)"
     if status == 429:
         return ChatErrorKind.RATE_LIMITED, shown
@@ -272,6 +279,8 @@ def _error_text(body: bytes) -> str:
         data = json.loads(body)
     except (ValueError, RecursionError):
         return excerpt(body)
+    if isinstance(data, list) and len(data) == 1:  # Google's
+        data = data[0]
     error = data.get("error", data) if isinstance(data, dict) else data
     if not isinstance(error, dict):
         return excerpt(error)

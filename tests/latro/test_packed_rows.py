@@ -19,7 +19,7 @@ from latro.attending import KINDS
 from latro.encoding import Rationale, RationaleBatch, join
 from latro.exact import flat_gradient
 from latro.likelihood import likelihood, scored_tokens, wanted
-from latro.packed_rows import can_pack, pack
+from latro.packed_rows import Piece, Pieces, can_pack, pack
 from latro.scored_tokens import ScoringConfig
 from tests.latro.test_likelihood import gpt2
 
@@ -157,3 +157,15 @@ def test_in_mixed_precision_the_scores_are_those_of_padded_rows():
     with torch.autocast("cpu", torch.bfloat16):
         plain, packed = (likelihood(model, batch(), scoring=scoring) for scoring in (PLAIN, PACKED))
     torch.testing.assert_close(packed.rationale_B, plain.rationale_B, atol=0.1, rtol=0)
+
+
+def test_under_autocast_all_pieces_share_one_mask_that_is_cast_once() -> None:
+    piece = Piece(ids=torch.tensor([1, 2]), first=3, reads=((0, 3),))
+    pieces = Pieces([Piece(ids=torch.tensor([1, 2, 3]), first=0, reads=()), piece], torch.float32)
+    query = torch.zeros(1, 1, 2, 4)
+    assert pieces.mask(piece, query).dtype is torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        first, second = pieces.mask(piece, query), pieces.mask(piece, query)
+    assert first.dtype is torch.bfloat16
+    assert first.tolist() == [[0, 0, 0, 0, -torch.inf], [0, 0, 0, 0, 0]]
+    assert first.data_ptr() == second.data_ptr()

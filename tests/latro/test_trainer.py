@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.utils import DistributedType
-from transformers import TrainingArguments
 
 from latro.adapters import FrozenReference
 from latro.errors import InputError
@@ -117,7 +116,9 @@ def test_knobs_that_the_training_cannot_follow_are_refused(llama, task, tmp_path
             llama, task, tmp_path, scoring=ScoringConfig(share_prompt=True), activation_checkpointing=True
         )
     with pytest.raises(InputError, match=r"scoring.rows=2 with FSDP"):
-        refuse_misfits(ScoringConfig(rows=2), TrainingArguments(use_cpu=True), DistributedType.FSDP)
+        refuse_misfits(ScoringConfig(rows=2), False, DistributedType.FSDP)
+    with pytest.raises(InputError, match=r"activation_checkpointing \(or FSDP's\)"):
+        refuse_misfits(ScoringConfig(share_prompt=True), True, DistributedType.FSDP)
 
 
 def test_the_mean_answer_reward_needs_no_reference(llama, task, tmp_path, monkeypatch) -> None:  # noqa: F811

@@ -182,6 +182,11 @@ def raise_it(error: Exception) -> object:
         (lambda: None, "AttributeError: 'NoneType' object has no attribute 'observation' (episode.py, line"),
         (lambda: StepResult(observation="text"), "TypeError: 'text' is not an Observation with a text"),  # type: ignore[arg-type]
         (lambda: time.sleep(0.6), "EnvironmentHung: no answer within 0.2 s"),
+        (lambda: next(iter([])), "RuntimeError: the environment raised StopIteration (test_episode.py, line"),
+        (
+            lambda: raise_it(TimeoutError("its own server")),
+            "TimeoutError: its own server",
+        ),
     ],
 )
 def test_a_broken_environment_is_a_status_and_the_next_episode_gets_a_new_one(
@@ -198,6 +203,8 @@ def test_a_broken_environment_is_a_status_and_the_next_episode_gets_a_new_one(
     assert first.failure.startswith(failure)
     assert second.status is Status.FINISHED
     assert len(made) == 2
+    closed = made[0]._task is None  # type: ignore[attr-defined]
+    assert closed == ("EnvironmentHung" not in failure)
 
 
 def test_an_environment_that_was_made_too_late_is_closed_and_never_played() -> None:
@@ -342,6 +349,12 @@ def test_sixty_four_episodes_at_once_keep_a_slow_chat_busy() -> None:
     taken = time.perf_counter() - started
     assert all(e.success for e in episodes)
     assert taken < 2.0
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_seat_at_all_is_refused(count: int) -> None:
+    with pytest.raises(InputError, match=f"concurrency={count} is below 1"):
+        Seats(Doors, count)
 
 
 def test_closing_the_stream_early_leaves_nothing_running() -> None:

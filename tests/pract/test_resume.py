@@ -129,6 +129,54 @@ def test_a_run_that_an_outage_stopped_goes_on_when_it_is_over(begins: str, tmp_p
         assert [without_cost(r) for r in run(learning(path)[0])] == expected
 
 
+@pytest.mark.parametrize("variant", ["reward-batch", "reward-traj-sequential", "reward-traj-merged"])
+@pytest.mark.parametrize("role", ["reflect", "optimize"])
+def test_a_run_whose_reflector_or_optimizer_was_away_makes_these_calls_anew(
+    role: str, variant: str, tmp_path: Path
+) -> None:
+    ready, _ = learning(tmp_path / "whole", **VARIANTS[variant])
+    expected = [without_cost(r) for r in run(ready)]
+
+    def failing(messages: list[Message], tag: str) -> str:
+        if tag.startswith("round-001/") and role in tag:
+            raise ChatError(ChatErrorKind.CONNECTION, "refused")
+        return doors_script(messages, tag)
+
+    ready, _ = learning(tmp_path / "log", script=failing, **VARIANTS[variant])
+    rounds = run(ready)
+    name = {"reflect": "reflector", "optimize": "optimizer"}[role]
+    assert rounds[-1].reason == f"the {name} answered no call: connection: refused"
+    assert (len(rounds), rounds[-1].decision) == (2, Decision.STOPPED)
+    assert rounds[-1].after == rounds[-1].before
+    ready, chat = learning(tmp_path / "log", **VARIANTS[variant])
+    assert [without_cost(r) for r in run(ready)] == expected
+    played_again = [
+        tag for tag, _ in chat.asked if tag.startswith("round-001/train") and "reflect" not in tag
+    ]
+    assert variant == "reward-traj-sequential" or not played_again
+
+
+def test_one_call_of_the_reflector_among_others_that_fails_stops_nothing(tmp_path: Path) -> None:
+    def failing(messages: list[Message], tag: str) -> str:
+        if tag.startswith("round-001/train-001") and tag.endswith("/reflect"):
+            raise ChatError(ChatErrorKind.CONNECTION, "refused")
+        return doors_script(messages, tag)
+
+    rounds = run(learning(tmp_path / "log", script=failing)[0])
+    assert [r.decision for r in rounds][-1] is not Decision.STOPPED
+    assert [r.problem for r in rounds[1].reflections] == ["", "chat_error: connection: refused", ""]
+
+
+def test_a_reply_that_was_no_use_is_no_outage(tmp_path: Path) -> None:
+    def failing(messages: list[Message], tag: str) -> str:
+        if "/optimize" in tag:
+            raise ChatError(ChatErrorKind.BAD_RESPONSE, "no choices")
+        return doors_script(messages, tag)
+
+    rounds = run(learning(tmp_path / "log", script=failing)[0])
+    assert [r.decision for r in rounds[1:]] == [Decision.UNCHANGED, Decision.UNCHANGED]
+
+
 def without_cost(round_: Round) -> object:
     episodes = [to_json(episode) for episode in round_.episodes + round_.validation]
     return {**round_record(round_), "spent": None}, episodes

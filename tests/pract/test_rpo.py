@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pract.baselines.ace import DeltaOptimizer
+from pract.budget import Budget
 from pract.envs.base import Environment
 from pract.errors import InputError
 from pract.optimizer import PrincipleOptimizer
@@ -133,6 +134,16 @@ def test_a_run_of_fuzzed_replies_ends_with_every_episode_accounted_for(variant: 
         assert len(rounds) == 3
         assert all(e.status.counts for r in rounds for e in r.episodes)
         assert all(c.new == c.old for r in rounds for c in r.changes if c.problem)
+
+
+def test_what_was_half_learned_when_the_budget_ended_is_not_adopted() -> None:
+    half = 0
+    for calls in range(1, 40):
+        ready, _ = learning(acceptance="off", budget=Budget(calls=calls))
+        last = run(ready)[-1]
+        assert last.decision is not Decision.STOPPED or last.after == last.before
+        half += last.decision is Decision.STOPPED and last.candidate != last.before
+    assert half > 0
 
 
 def test_the_estimate_bounds_the_calls_of_a_run() -> None:

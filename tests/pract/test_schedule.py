@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from pract.optimizer import OptimizerConfig, PrincipleOptimizer
-from pract.types import Message, Reply
+from pract.types import Episode, Message, Reply
 from tests.pract.fakes import ScriptedChat, doors_script
 from tests.pract.looping import learning, run
 from tests.pract.made import ACTIONS, PRINCIPLES, reflection
@@ -71,3 +71,20 @@ def test_the_first_rewrite_goes_ahead_and_the_others_find_its_prefix() -> None:
     assert started == [("o/look", 0), ("o/take", 0), ("o/open", 1)]
     systems = {messages[0].content for _, messages in chat.asked}
     assert len(systems) == 1
+
+
+def test_a_watcher_that_fails_leaves_no_episode_running() -> None:
+    ready, _ = learning(concurrency=3, delay=0.01)
+
+    def fail(episode: Episode) -> None:
+        raise OSError("disk full")
+
+    async def left() -> int:
+        crew = ready.crew
+        crew.watch = fail
+        places = [(f"a/{task.id}", task, 0) for task in ready.train]
+        with pytest.raises(OSError, match="disk full"):
+            await crew.play(places, ready.start)
+        return len(asyncio.all_tasks()) - 1
+
+    assert asyncio.run(left()) == 0

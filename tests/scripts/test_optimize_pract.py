@@ -354,6 +354,14 @@ def test_a_model_that_cannot_do_its_part_is_refused_at_the_door(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("count", ["0", "-2", "null", "1.5"])
+def test_no_episode_at_once_is_refused_at_the_door(count: str, tmp_path: Path) -> None:
+    said = refusal(smoke(tmp_path / "run", f"concurrency={count}"))
+    assert said.startswith("concurrency=")
+    assert "give a whole number of at least 1" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_script_exits_with_2_and_one_line_for_an_unknown_environment(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scripts.optimize_pract", "env=webshpo", f"output_dir={tmp_path}/run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
@@ -423,9 +431,9 @@ def test_gepa_asks_for_as_many_episodes_as_rpo_would_play(tmp_path: Path) -> Non
     assert (first["rpo/decision"], first["rpo/validation_left_out"]) == ("start", 0)
 
 
-def test_metrics_go_to_wandb_offline_and_are_not_sent_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What goes to W&B."""
     import wandb
 
     sent: list[dict[str, Any]] = []
@@ -443,6 +451,22 @@ def test_metrics_go_to_wandb_offline_and_are_not_sent_twice(
             sent.append({"finished": True})
 
     monkeypatch.setattr(wandb, "init", lambda **options: Tracked())
+    return sent
+
+
+def test_a_round_that_stopped_is_sent_anew_when_it_was_played_to_its_end(
+    tmp_path: Path, sent: list[dict[str, Any]]
+) -> None:
+    wandb_offline = ("logger=wandb", "logger.mode=offline")
+    learn(smoke(tmp_path / "run", *wandb_offline, "budget.calls=30"))
+    learn(smoke(tmp_path / "run", *wandb_offline, "budget.calls=null"))
+    rows = [(row.get("rpo/round"), row.get("rpo/decision")) for row in sent if "finished" not in row]
+    assert [index for index, _ in rows] == [0, 1, 1, 2]
+
+
+def test_metrics_go_to_wandb_offline_and_are_not_sent_twice(
+    tmp_path: Path, sent: list[dict[str, Any]]
+) -> None:
     learn(smoke(tmp_path / "run", "logger=wandb", "logger.mode=offline", "rpo.rounds=1"))
     learn(smoke(tmp_path / "run", "logger=wandb", "logger.mode=offline"))
     assert [row.get("rpo/round") for row in sent] == [0, 1, None, 2, None]

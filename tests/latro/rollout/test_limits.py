@@ -12,8 +12,9 @@ from latro.exact import small_world
 from latro.rollout import continuous, limits
 from latro.rollout.base import Request
 from latro.rollout.continuous import ContinuousEngine
-from latro.rollout.limits import fewest, find_obstacle, row_bytes, rows_that_fit
+from latro.rollout.limits import fewest, find_obstacle, rotary_reach, row_bytes, rows_that_fit
 from latro.rollout.plain import GenerateEngine
+from scripts.building import context_length
 from tests.fakes import table_model
 from tests.latro.tiny_models import tiny_model, tiny_tokenizer
 
@@ -28,7 +29,7 @@ def test_plain_decoders_are_taken(kind: str):
 def test_a_window_counts_only_where_rows_outgrow_it():
     model = tiny_model("mistral", TOKENIZER, sliding_window=32)
     assert find_obstacle(model, 32) is None
-    assert find_obstacle(model, 33) == "rows of up to 33 tokens are longer than the attention's window of 32"
+    assert find_obstacle(model, 33) == "rows outgrow the attention's window of 32 tokens"
 
 
 def test_rotary_frequencies_that_change_with_length_are_refused_only_behind_that_length():
@@ -41,6 +42,7 @@ def test_rotary_frequencies_that_change_with_length_are_refused_only_behind_that
     model = tiny_model("llama", TOKENIZER, rope_parameters=rope)
     assert find_obstacle(model, 64) is None
     assert find_obstacle(model, 65) == "rotary frequencies change behind 64 tokens, for all rows at once"
+    assert rotary_reach(model.config) == context_length(model) == 64
 
 
 def test_models_without_a_plain_cache_are_refused():

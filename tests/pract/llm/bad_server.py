@@ -110,6 +110,8 @@ def misbehave(fault: str, request: dict[str, Any], headers: dict[str, str]) -> b
             return GOOD
         case "echo_key":
             return packet(200, json.dumps(completion(f"you sent {headers.get('authorization')}")).encode())
+        case "echo_key_in_garbage":
+            return packet(200, json.dumps({"choices": [{"message": headers.get("authorization")}]}).encode())
         case "echo_key_in_tool_call":
             key = headers.get("authorization", "")
             call = {

@@ -320,10 +320,14 @@ def test_the_key_is_sent_but_never_shown(
         ToolCall(id="Bearer ***", name="Bearer ***", arguments='{"q": "Bearer ***"}'),
     )
     assert called.finish_reason == "because of Bearer ***"
+    garbled = fail(chat_at(server.url("echo_key_in_garbage"), api_key_env="SHOP_KEY", direct=direct))
+    assert garbled.kind is ChatErrorKind.BAD_RESPONSE
+    assert "***" in garbled.message
     seen = [
         repr(called),
         str(error),
         repr(error),
+        str(garbled),
         repr(chat),
         str(vars(chat)),
         *(record.getMessage() for record in caplog.records),

@@ -94,6 +94,12 @@ def test_tool_arguments_sent_as_an_object_become_text() -> None:
         (429, '{"error": {"code": "insufficient_quota"}}', ChatErrorKind.AUTH),
         (429, "", ChatErrorKind.RATE_LIMITED),
         (
+            429,
+            '[{"error": {"message": "You exceeded your current quota. Quota exceeded. Please retry in 20s."}}]',
+            ChatErrorKind.RATE_LIMITED,
+        ),
+        (429, '{"error": {"message": "You exceeded your current quota, check billing"}}', ChatErrorKind.AUTH),
+        (
             400,
             '{"error": {"message": "request (9 tokens) exceeds the available context size"}}',
             "context_length",
@@ -126,6 +132,24 @@ def test_a_status_has_a_kind(status: int, body: str, kind: ChatErrorKind | str) 
 def test_no_tools_is_told_from_other_refusals_only_where_tools_were_offered(status: int, said: str) -> None:
     assert wire.classify(status, said.encode(), tools_offered=True)[0] is ChatErrorKind.NO_TOOLS
     assert wire.classify(status, said.encode(), tools_offered=False)[0] is not ChatErrorKind.NO_TOOLS
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (500, "error parsing tool call: raw='{\"a\": '", ChatErrorKind.SERVER),
+        (
+            400,
+            "tool call validation failed: attempted to call tool 'x' which was not in request.tools",
+            ChatErrorKind.BAD_RESPONSE,
+        ),
+        (400, "parameters for tool x did not match schema", ChatErrorKind.BAD_RESPONSE),
+    ],
+)
+def test_what_a_model_called_wrongly_does_not_say_that_there_are_no_tools(
+    status: int, said: str, kind: ChatErrorKind
+) -> None:
+    assert wire.classify(status, said.encode(), tools_offered=True)[0] is kind
 
 
 def test_fuzzed_bodies_end_in_a_reply_or_a_chat_error() -> None:
