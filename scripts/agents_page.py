@@ -167,9 +167,10 @@ def _differences(folder: Path) -> list[str]:
         found = contrasts(settings)
     except InputError:  # a stopped run, of which an arm lacks tasks: there is nothing to pair yet
         return []
+    if not found:
+        return []
     hint = f"<p class=hint>Arms against the first, paired by task. {escape(note(found))}</p>"
-    shown = [section("differences", "Differences", hint), *contrast_sections(settings, found)]
-    return shown if found else []
+    return [section("differences", "Differences", hint), *contrast_sections(settings, found)]
 
 
 def _agents(outcome: Row) -> list[str]:

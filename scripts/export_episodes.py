@@ -177,7 +177,12 @@ def export(folders: Sequence[Path], arm: str, least_score: float, out: Path) -> 
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError("a run is named twice: its calls would count twice; name each once")
     sources = [open_source(folder, arm) for folder in folders]
-    found = [row for source in sources for row in exported(source, least_score)]
+    found = [
+        # two runs may have played the same task under the same seed
+        row | {"id": f"{place}/{row['id']}"} if len(sources) > 1 else row
+        for place, source in enumerate(sources)
+        for row in exported(source, least_score)
+    ]
     systems = {row.pop("system") for row in found}
     if len(systems) > 1:
         raise InputError(

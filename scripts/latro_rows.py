@@ -154,7 +154,9 @@ def lengths(ground: Ground, limits: Sequence[int], trained_at: int) -> list[Row]
             evaluation=ground.evaluation(
                 f"{key}/L={limit}",
                 f"evaluation.max_tokens={limit}",
-                "evaluation.majority=0",
+                *(
+                    ("evaluation.majority=0",) if limit in limits else ()
+                ),  # the longest is paired with a main row
                 trained=training is not None,
             ),
             columns=greedy,

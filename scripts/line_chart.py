@@ -18,8 +18,8 @@ class Frame:
     def __init__(self, panel: Panel) -> None:
         places = [point.x for curve in panel.curves for point in curve.points]
         self.x_low, self.x_high = panel.span or (min(places), max(places))
-        self.logarithmic = panel.logarithmic and all(p.y > 0 for c in panel.curves for p in c.points)
         values = [v for curve in panel.curves for point in curve.points for v in _values(point)]
+        self.logarithmic = panel.logarithmic and min(values) > 0
         if panel.share:
             self.low, self.high = 0.0, share_limit(max(values))
         elif self.logarithmic:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
@@ -137,7 +138,7 @@ def row_cells(
     status, reason = ("done", "") if len(mine) == len(row.seeds) and not row.impossible else unfinished
     if mine and status == "not run":
         status = "in part"
-    costs = learning_costs(row, folder) if reproduction.measures and mine else {}
+    costs = learning_costs(row, folder, list(mine)) if reproduction.measures else {}
     for column, measure in row.columns.items():
         found, unmeasured = estimate_or_why(list(mine.values()), measure)
         paired_with, unpaired = changes(row, measure, sheets) if found is not None else ([], {})
@@ -238,13 +239,17 @@ def with_holm(found: Sequence[Cell]) -> list[Cell]:
     ]
 
 
-def learning_costs(row: Row, folder: Path) -> dict[str, float]:
-    """Calls and tokens of what was learned; nothing for a row that learns nothing."""
+def learning_costs(row: Row, folder: Path, seeds: Sequence[int]) -> dict[str, float]:
+    """Calls and tokens of what was learned, means over the seeds; nothing for a row that learns nothing."""
     if row.training is None or not row.learned:
         return {}
-    outcome = read_outcome(row.jobs(folder, row.seeds[0])[0].folder)
-    cost = outcome.get("cost", {}) if outcome is not None else {}
-    return {name: float(cost[name]) for name in ("calls", "tokens") if name in cost}
+    outcomes = [read_outcome(row.jobs(folder, seed)[0].folder) for seed in seeds]
+    costs = [outcome["cost"] for outcome in outcomes if outcome is not None and "cost" in outcome]
+    return {
+        name: fmean(float(cost[name]) for cost in costs)
+        for name in ("calls", "tokens")
+        if costs and all(name in cost for cost in costs)
+    }
 
 
 def surviving(found: Iterable[Cell]) -> tuple[int, int]:

@@ -29,6 +29,7 @@ from scripts.casting import until_stopped
 from scripts.entry import status_of
 from scripts.folders import locked
 from scripts.launching import last_words, log_of, run_chains
+from scripts.masking import masked_command
 from scripts.run import refuse_unwritable, write_text
 from scripts.sweep_folders import is_finished, refuse_other_runs, refuse_outdated
 from scripts.sweep_plan import Job, Plan, composed, quoted, read_plan
@@ -170,7 +171,7 @@ def tell(under_way: Sweep, arguments: Sequence[str]) -> int:
     plan = under_way.plan
     results, metrics = with_figures(list(under_way.results.values()), plan.config.metrics)
     told = {
-        "command": ["scripts.sweep", *arguments],
+        "command": ["scripts.sweep", *masked_command(arguments)],
         "script": plan.config.script,
         **sweep_json(results, metrics),
     }

@@ -230,6 +230,11 @@ def _without_config_dirs(arguments: Sequence[str]) -> tuple[tuple[str, ...], lis
     for argument in pending:
         if argument in ("--config-dir", "-cd"):
             folders.append(next(pending, ""))
+            if folders[1:]:
+                raise InputError(
+                    f"--config-dir {folders[1]}: Hydra takes one such folder, which is {folders[0]} here; "
+                    "put both into one"
+                )
         elif argument.startswith("-"):
             raise InputError(f"{argument}: a sweep takes key=value, key=a,b,c and --config-dir FOLDER")
         else:

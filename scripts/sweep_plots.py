@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts import stats
 from scripts.sweep_plan import file_name
-from scripts.sweep_results import Result, settings_of
+from scripts.sweep_results import Result, balanced, settings_of
 
 MANY = 8
 """Values from which on a knob's numbers are drawn on an axis of numbers."""
@@ -142,8 +142,11 @@ def _beside(place: float, dots: int, scale: str) -> list[float]:
 
 
 def over_seeds(results: Sequence[Result], metric: str) -> stats.Estimate | None:
-    """The mean over all settings, with its interval over seeds."""
+    """The mean over all settings that every seed has, with its interval over seeds."""
     seeds: dict[str, list[float]] = {}
+    whole = set(balanced(tuple(result.job.knobs.items()) for result in results))
     for result in results:
+        if tuple(result.job.knobs.items()) not in whole:
+            continue
         seeds.setdefault(result.job.knobs.get("seed", ""), []).append(result.figures[metric])
     return stats.mean([fmean(found) for found in seeds.values()]) if seeds else None

@@ -1,7 +1,7 @@
 """What a sweep's jobs left: how each ended, and its figures by metric."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -131,3 +131,24 @@ def settings_of(results: Sequence[Result]) -> dict[Setting, list[Result]]:
     for result in results:
         groups.setdefault(result.job.setting, []).append(result)
     return groups
+
+
+def balanced(settings: Iterable[Setting]) -> list[Setting]:
+    """The settings of all knobs, seed included, without those that only some of the seeds have.
+
+    Where a job is missing, a seed's mean over what is left would differ from another's by the settings, and not by
+    chance. If no setting is there at every seed, the seeds that have all of them.
+    """
+    every = list(settings)
+    of_seed: dict[str, set[Setting]] = {}
+    for setting in every:
+        of_seed.setdefault(dict(setting).get("seed", ""), set()).add(_without_seed(setting))
+    at_all_seeds = set.intersection(*of_seed.values()) if of_seed else set()
+    if at_all_seeds:
+        return [setting for setting in every if _without_seed(setting) in at_all_seeds]
+    number = len(set().union(*of_seed.values()))
+    return [setting for setting in every if len(of_seed[dict(setting).get("seed", "")]) == number]
+
+
+def _without_seed(setting: Setting) -> Setting:
+    return tuple((key, value) for key, value in setting if key != "seed")

@@ -18,7 +18,7 @@ from rich.table import Table
 from scripts import paired, stats
 from scripts.masking import masked_command
 from scripts.sweep_plots import is_share
-from scripts.sweep_results import Result, Setting, settings_of
+from scripts.sweep_results import Result, Setting, balanced, settings_of
 
 PIPED = 400
 """Columns of a table that goes to no terminal: it is as wide as it must be."""
@@ -80,7 +80,7 @@ def _effect(results: Sequence[Result], metric: str, knob: str, value: str, first
         }
 
     after, before = sides(value), sides(first)
-    both = [rest for rest in after if rest in before]
+    both = balanced(rest for rest in after if rest in before)
     if not both:
         return None
     seeds: dict[str, list[tuple[float, float]]] = {}

@@ -1,6 +1,7 @@
 """An agent's calls as training rows: what they hold, what is refused, that a training takes them. A made-up agent."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = (*PLAYED, "agent=act", f"output_dir={folder}", *recorder(folder.parent / "calls.jsonl"))
     compare_arms(configuration("evaluate_pract", *asked))
     return folder
+
+
+def test_rows_of_two_runs_have_ids_of_their_own(run: Path, tmp_path: Path) -> None:
+    again, out = tmp_path / "again", tmp_path / "rows"
+    shutil.copytree(run, again)
+    assert main([str(run), str(again), "--arm", "learned", "--out", str(out)]) == 0
+    ids = [row["id"] for name in ("train", "validation") for row in table(out / f"{name}.jsonl")]
+    assert len(set(ids)) == len(ids)
+    assert {name.partition("/")[0] for name in ids} == {"0", "1"}
 
 
 def table(path: Path) -> list[dict]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from scripts.comparing import compare_arms
+from scripts.curves import Curve, Panel, Point
 from scripts.folders import Kind, kind_of
 from scripts.learning import learn
-from scripts.line_chart import powers, short, ticks
+from scripts.line_chart import Frame, figure, powers, short, ticks
 from scripts.page import fill
 from scripts.report import main
 from tests.scripts.clerk import EVALUATED, configuration
@@ -213,6 +214,20 @@ def test_an_evaluation_of_agents_on_its_way_has_a_page(agents: Path, tmp_path: P
     assert not (folder / "card.md").exists()
 
 
+def test_an_evaluation_whose_second_arm_has_nothing_that_counts_has_a_page(
+    agents: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(agents / "compared", folder)
+    rows = [json.loads(line) for line in (folder / "outcomes.jsonl").read_text().splitlines()]
+    unlucky = {row["arm"] for row in rows} - {rows[0]["arm"]}
+    assert unlucky
+    told = [row | {"counts": row["arm"] not in unlucky} for row in rows]
+    (folder / "outcomes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    assert main([str(folder)]) == 0
+    assert "paired by task" not in text_of(folder / "report.html")
+
+
 def test_no_text_of_a_model_or_a_dataset_becomes_markup(agents: Path, tmp_path: Path) -> None:
     pages = [training(tmp_path / "training"), evaluation(tmp_path / "evaluation")]
     for name in ("learned", "compared"):
@@ -248,6 +263,13 @@ def test_a_run_of_another_kind_of_project_is_one_line(
     told = capsys.readouterr().err
     assert f"{tmp_path}: damaged, or of another version of this project (KeyError" in told
     assert told.count("\n") == 1
+
+
+def test_a_band_that_reaches_zero_is_drawn_on_a_plain_axis() -> None:
+    points = (Point(x=0.0, y=1.0, low=0.0, high=2.0), Point(x=1.0, y=10.0, low=5.0, high=20.0))
+    panel = Panel(title="norm", unit="", curves=(Curve(label="a", points=points),), logarithmic=True)
+    assert not Frame(panel).logarithmic
+    assert "<svg" in figure(panel)
 
 
 def test_ticks_are_round_and_short() -> None:

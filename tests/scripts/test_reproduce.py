@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from scripts import launching, reproduce, reproduce_request
 from scripts.pract_rows import tiny
 from scripts.reproduce import main, plan_of
 from scripts.reproduce_request import read_request
-from scripts.reproduced import estimate, found_sheets, shifted
+from scripts.reproduced import estimate, found_sheets, learning_costs, shifted
 from scripts.reproduction import Row
 from scripts.sheets import Measure, Sheet
 from scripts.sweep_plan import Job, composed
@@ -260,6 +261,12 @@ def test_a_small_model_has_the_papers_ablations_of_length_and_votes(
     (_, training), (_, evaluation) = composed(plan, [trained, tested])
     assert training.sampling.max_rationale_tokens == limits[0]
     assert (evaluation.evaluation.max_tokens, evaluation.evaluation.majority) == (limits[1], 0)
+    longest = rows[f"{model}/latro_L={limits[0]}/L={3 * limits[0]}"]
+    assert longest.against == (f"{model}/base",)  # a pair is measured alike
+    (_, longer), (_, base) = composed(
+        plan, [longest.jobs(tmp_path, 0)[-1], rows[f"{model}/base"].jobs(tmp_path, 0)[-1]]
+    )
+    assert longer.evaluation.majority == base.evaluation.majority
 
 
 @pytest.mark.parametrize(
@@ -412,6 +419,16 @@ def test_a_training_made_anew_is_not_shown_by_what_was_evaluated_before(run, cap
 def test_what_the_table_decides_is_not_said_of_a_script(key: str, line: str, run, capsys) -> None:
     assert run(*LATRO, key)[0] == 2
     assert line in capsys.readouterr().err
+
+
+def test_what_learning_cost_is_a_mean_over_the_seeds_that_ended(tmp_path: Path) -> None:
+    row = replace(asked_rows("table=pract size=tiny")["batch"], seeds=(0, 1, 2))
+    for seed, calls in ((1, 10), (2, 13)):
+        folder = row.jobs(tmp_path, seed)[0].folder
+        folder.mkdir(parents=True)
+        (folder / "results.json").write_text(json.dumps({"cost": {"calls": calls, "tokens": 100}}))
+    assert learning_costs(row, tmp_path, [1, 2]) == {"calls": 11.5, "tokens": 100.0}
+    assert learning_costs(row, tmp_path, [0]) == {}
 
 
 def test_agents_are_read_by_their_arms_with_what_learning_cost(run, capsys) -> None:

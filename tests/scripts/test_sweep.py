@@ -15,7 +15,7 @@ from rich.console import Console
 
 from latro.errors import InputError
 from scripts import launching
-from scripts.sweep import main
+from scripts.sweep import Sweep, main, tell
 from scripts.sweep_plan import file_name, quoted, read_plan
 from scripts.sweep_results import Result, measured
 from scripts.sweep_table import effects, print_sweep, sweep_json
@@ -107,6 +107,13 @@ def test_a_sweeps_record_holds_no_secret() -> None:
     assert told["jobs"][0]["overrides"] == [SMOKE[0], "+trainer.hub_token=***", "seed=0"]
 
 
+def test_the_command_line_in_a_sweeps_record_is_masked(tmp_path: Path) -> None:
+    arguments = [SMOKE[0], "+trainer.hub_token=hf_x", "seed=0,1", f"sweep_dir={tmp_path}"]
+    tell(Sweep(read_plan(arguments)), arguments)
+    assert "hf_x" not in (tmp_path / "sweep.json").read_text()
+    assert "+trainer.hub_token=***" in json.loads((tmp_path / "sweep.json").read_text())["command"]
+
+
 def test_a_failed_job_is_a_row_and_the_rest_is_taken_up_again(swept, capsys) -> None:
     status, folder = swept("seed=0,7", "objective.kl_weight=0.01,0.05", "jobs=2")
     assert status == 1
@@ -124,6 +131,7 @@ def test_a_failed_job_is_a_row_and_the_rest_is_taken_up_again(swept, capsys) -> 
     assert "6 jobs, 2 of them finished before" in capsys.readouterr().out
     assert starts(folder) == 4 + 4
     told = json.loads((folder / "sweep.json").read_text())
+    assert told["command"][0] == "scripts.sweep"
     (effect,) = told["effects"]
     assert (effect["knob"], effect["value"], effect["difference"]["n"]) == ("objective.kl_weight", "0.05", 3)
     assert effect["difference"]["value"] == pytest.approx(0.04)
@@ -211,6 +219,7 @@ def test_an_effect_says_what_so_many_seeds_could_have_seen() -> None:
         (["seed=0,1", "objective.kl_wieght=0,1"], "there is no key 'objective.kl_wieght' in this configuration; did you mean 'kl_weight'?; no job was started"),  # noqa: E501
         (["model=tiny,tinny"], "did you mean 'tiny'?"),
         (["seed=0"], "nothing is swept; give a key several values"),
+        (["--config-dir", "a", "--config-dir", "b", "seed=0,1"], "--config-dir b: Hydra takes one such folder"),
         (["seed=0,1", "output_dir=x"], "each job of a sweep has a folder of its own"),
         (["seed=0,1", "jobs=0"], "jobs=0: give a whole number"),
         (["seed=0,1", "launcher=cloud"], "launcher=cloud: choose one of local, slurm, slurm_local"),

@@ -7,8 +7,8 @@ import matplotlib.pyplot as plt
 import pytest
 
 from scripts.sweep_plan import Job
-from scripts.sweep_plots import draw
-from scripts.sweep_results import Result
+from scripts.sweep_plots import draw, over_seeds
+from scripts.sweep_results import Result, balanced
 
 
 def result(value: float | None, **knobs: str) -> Result:
@@ -62,3 +62,31 @@ def test_where_a_job_failed_means_are_over_the_settings_that_all_values_have() -
     grid = {("1", "a"): 0.2, ("1", "b"): 0.9, ("2", "a"): 0.3, ("2", "b"): None}
     _, means = drawn([result(value, lr=lr, beta=beta) for (lr, beta), value in grid.items()])
     assert means == [(0.0, 0.2), (1.0, 0.3)]
+
+
+def test_where_a_job_failed_each_seeds_mean_is_over_the_same_settings() -> None:
+    grid = {
+        ("a", "0"): 0.901,
+        ("a", "1"): 0.9,
+        ("a", "2"): 0.899,
+        ("b", "0"): 0.1,
+        ("b", "1"): 0.1,
+        ("b", "2"): None,
+    }
+    found = over_seeds(
+        [result(value, beta=beta, seed=seed) for (beta, seed), value in grid.items() if value is not None],
+        "eval/accuracy_greedy@best",
+    )
+    assert found is not None
+    assert (round(found.value, 9), found.n) == (0.9, 3)
+    assert found.high - found.low < 0.01
+
+
+def test_settings_that_no_seed_shares_are_averaged_over_the_seeds_that_have_all() -> None:
+    def named(*jobs: str) -> list[tuple[tuple[str, str], ...]]:
+        return [(("beta", job[0]), ("seed", job[1])) for job in jobs]
+
+    assert balanced(named("a0", "b0", "a1", "b1")) == named("a0", "b0", "a1", "b1")
+    assert balanced(named("a0", "b0", "c0", "a1", "c1", "b2")) == named("a0", "b0", "c0")
+    assert balanced(named("a0", "b1")) == []
+    assert balanced([]) == []
