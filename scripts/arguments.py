@@ -58,6 +58,7 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
     given = OmegaConf.to_container(cfg.trainer, resolve=True)
     assert isinstance(given, dict)
     refuse_lost_logs(given)
+    refuse_unsaved_best(given)
     settled = {
         "output_dir": str(Path(cfg.output_dir) / "checkpoints"),
         "max_steps": cfg.max_steps or -1,
@@ -91,6 +92,17 @@ def refuse_lost_logs(given: Mapping[Any, Any]) -> None:
         raise InputError(
             f"trainer.save_steps={save} with trainer.logging_steps={log}: a run taken up between two logged steps "
             "would lose metrics; make save_steps a multiple of logging_steps"
+        )
+
+
+def refuse_unsaved_best(given: Mapping[Any, Any]) -> None:
+    """Raise InputError if the best step may be one that is not saved: other weights would be kept under its name."""
+    by_steps = all(given.get(f"{kind}_strategy", "steps") == "steps" for kind in ("eval", "save"))
+    evaluated, save = given.get("eval_steps"), given.get("save_steps")
+    if given.get("load_best_model_at_end") and by_steps and evaluated != save:
+        raise InputError(
+            f"trainer.save_steps={save} with trainer.eval_steps={evaluated}: the best evaluated step might not be "
+            "saved; make them equal, or set trainer.load_best_model_at_end=false"
         )
 
 

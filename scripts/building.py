@@ -85,8 +85,7 @@ def context_length(model: Any) -> int | None:
     Where longer rows change what all rows beside them score (longrope, dynamic), the positions up to there: a row's
     likelihood must not depend on its neighbours.
     """
-    config = model.config.get_text_config(decoder=True)
-    limits = [getattr(config, "max_position_embeddings", None), rotary_reach(config)]
+    limits = [getattr(model.config, "max_position_embeddings", None), rotary_reach(model.config)]
     return min((int(limit) for limit in limits if limit), default=None)
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from latro.encoding import Encoder
+from latro.errors import InputError
 from latro.evaluation import Item, compare_with_others, evaluate
 from latro.rollout.base import Rollout
 from latro.rollout.vllm import VllmConfig
@@ -63,6 +64,8 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
     run.open(overwrite=run.overwrite)
     table = run.folder / "items.jsonl"
     items = {item.id: item for item in read_items(table)} if cfg.resume else {}
+    refuse_outdated(items, examples, task, table)
+    items = {example.id: items[example.id] for example in examples if example.id in items}
     rewrite(table, items)
     started = time.perf_counter()
     bar = ChunkBar(f"{task.name} {cfg.split}", len(examples), done=sum(e.id in items for e in examples))
@@ -84,6 +87,20 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
     counts = {"original": len(rows), "left_out": len(left_out)}
     report(cfg, run, task, ordered, counts, time.perf_counter() - started)
     return ordered
+
+
+def refuse_outdated(items: Mapping[str, Item], examples: Sequence[Example], task: Task, table: Path) -> None:
+    """Raise InputError for an item of an earlier session whose example, or whose graders, are others now."""
+    for example in examples:
+        item = items.get(example.id)
+        if item is None:
+            continue
+        graders = task.grade(example, item.output)
+        if (item.prompt, item.gold, item.greedy) != (example.prompt, example.gold, graders):
+            raise InputError(
+                f"{table}: {example.id} was evaluated under another prompt, answer or grader than it has now; start "
+                "anew with overwrite=true, or give another output_dir"
+            )
 
 
 @contextmanager

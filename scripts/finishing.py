@@ -103,26 +103,32 @@ def evaluated_last(trainer: Any) -> bool:
 def training_outcome(cfg: DictConfig, run: Run, trainer: Any) -> dict[str, Any]:
     """What every training leaves in `results.json`: its steps, the one whose weights were kept, and all evaluations.
 
-    `kept` is `best` where a metric chose the weights, `last` under `trainer.load_best_model_at_end=false`; `best_step`
-    is the step of the weights in `best/` either way.
+    `kept` is `best` where a metric chose the weights, `last` under `trainer.load_best_model_at_end=false` and where
+    the checkpoint that was chosen is gone; `best_step` is the step of the weights in `best/` either way.
     """
-    metric = str(cfg.trainer.metric_for_best_model)
-    chooses = bool(cfg.trainer.load_best_model_at_end)
+    metric = str(cfg.trainer.metric_for_best_model).removeprefix("eval_")
+    chosen = trainer.state.best_model_checkpoint if cfg.trainer.load_best_model_at_end else None
     evaluations = read_evaluations(run)
     last = trainer.state.global_step
+    kept = int(Path(chosen).name.split("-")[1]) if chosen else last
     return {
         "steps": last,
-        "kept": "best" if chooses else "last",
-        "best_step": trainer.state.best_global_step if chooses else last,
+        "kept": "best" if chosen else "last",
+        "best_step": kept,
         "chosen_by": f"validation {metric}",
         "gain_over_start": gain_over_start(
             evaluations,
             f"eval/{metric}",
-            greater=bool(cfg.trainer.get("greater_is_better", True)),
-            step=None if chooses else last,
+            greater=greater_is_better(cfg.trainer.get("greater_is_better"), metric),
+            step=kept,
         ),
         "evaluations": evaluations,
     }
+
+
+def greater_is_better(said: bool | None, metric: str) -> bool:
+    """Whether more of a metric is better: as said, else as transformers goes by its name."""
+    return not metric.endswith("loss") if said is None else said
 
 
 def gain_over_start(

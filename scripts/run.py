@@ -170,13 +170,13 @@ class Run:
         return None
 
     def rewind(self, step: int) -> None:
-        """Forget everything behind `step`: later rows of the tables, torn lines, incomplete checkpoints."""
+        """Forget everything behind `step`: later rows of the tables, torn lines, later and incomplete checkpoints."""
         if not self.writes:
             return
         for table in self.folder.glob("*.jsonl"):
             write_text(table, "".join(line for line in whole_lines(table) if up_to(line, step)))
         for path in self.checkpoints.glob("checkpoint-*"):
-            if not is_complete(path):
+            if not is_complete(path) or int(path.name.split("-")[1]) > step:
                 shutil.rmtree(path)
 
 
@@ -209,9 +209,11 @@ def is_complete(checkpoint: Path) -> bool:
 def whole_lines(table: Path) -> list[str]:
     """The lines of a JSON-lines table, a torn last one left out.
 
-    `splitlines` would also cut at U+2028 and others, which may stand in a JSON text as they are.
+    `splitlines` would also cut at U+2028 and others, which may stand in a JSON text as they are. A letter may be
+    torn, too.
     """
-    return [line + "\n" for line in table.read_text(encoding="utf-8").split("\n")[:-1]]
+    text = table.read_text(encoding="utf-8", errors="replace")
+    return [line + "\n" for line in text.split("\n")[:-1]]
 
 
 def up_to(line: str, step: int) -> bool:

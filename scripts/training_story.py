@@ -57,7 +57,8 @@ class Training:
     @property
     def chosen_by(self) -> str:
         """The validation metric that chooses the best checkpoint."""
-        return str(self.config["trainer"].get("metric_for_best_model") or "accuracy_greedy")
+        metric = str(self.config["trainer"].get("metric_for_best_model") or "accuracy_greedy")
+        return metric.removeprefix("eval_")
 
     @property
     def kept(self) -> str:

@@ -7,7 +7,7 @@ from latro.errors import InputError
 from latro.grading.commitment import commitments, first_line, last_line, sentence_prefixes
 from latro.grading.numbers import cot_strict, final_number, flexible, paper_number, strict
 from latro.grading.options import bare_option, exact_option, final_option, paper_option
-from latro.grading.quantities import canonical_number
+from latro.grading.quantities import canonical_quantity
 from latro.grading.symbolic import symbolic
 from latro.types import Example, Graded
 
@@ -35,7 +35,7 @@ def final(example: Example, output: str) -> Graded:
     """The robust main verdict for any example: by option, number or text, as its gold answer demands."""
     if example.choices:
         return final_option(example, output)
-    if canonical_number(example.gold) is not None:
+    if canonical_quantity(example.gold) is not None:
         return final_number(example, output)
     return final_text(example, output)
 

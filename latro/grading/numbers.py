@@ -13,7 +13,13 @@ import math
 import re
 
 from latro.grading.commitment import Commitment, Kind, commitments, first_line, first_sentence
-from latro.grading.quantities import canonical_quantity, first_quantity, quantities, unadorned
+from latro.grading.quantities import (
+    canonical_number,
+    canonical_quantity,
+    first_quantity,
+    quantities,
+    unadorned,
+)
 from latro.types import Example, Graded
 
 _LABEL_WORDS = 8
@@ -42,7 +48,10 @@ def final_number(example: Example, output: str) -> Graded:
 
 
 def paper_number(example: Example, output: str) -> Graded:
-    """LaTRO's own extraction: case-sensitive marker, floats compared (arXiv 2411.04282, released code)."""
+    """LaTRO's own extraction: case-sensitive marker, floats compared (arXiv 2411.04282, released code).
+
+    `extracted` is the canonical decimal, so that `18` and `18.00` vote together as they are compared.
+    """
     found: list[str] = []
     if _PAPER_MARKER in output:
         found = _PAPER_NUMBER.findall(output.rsplit(_PAPER_MARKER, 1)[-1])[:1]
@@ -56,7 +65,9 @@ def paper_number(example: Example, output: str) -> Graded:
         value, wanted = float(extracted), float(gold)
     except ValueError:  # the original falls back to comparing texts
         return Graded(extracted=extracted, correct=extracted == gold)
-    return Graded(extracted=extracted, correct=math.isfinite(value) and value == wanted)
+    return Graded(
+        extracted=canonical_number(extracted) or extracted, correct=math.isfinite(value) and value == wanted
+    )
 
 
 def strict(example: Example, output: str) -> Graded:

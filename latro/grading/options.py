@@ -82,14 +82,15 @@ def paper_option(example: Example, output: str) -> Graded:
     The lower-cased text is cut at every full stop; the fragment is what follows `the answer is` in the last
     fragment that has it, else the last fragment. Faults kept: a short option inside a longer wrong one is
     right (`cell` in `cell wall`), naming every option is right, an option holding a full stop is always
-    wrong, and case is ignored. `extracted` is the fragment, not an option, so it is no good for voting.
+    wrong, and case is ignored. For a vote `extracted` is the one option that the fragment holds, None where it
+    holds none, and the fragment itself where it holds several.
     """
     fragments = output.lower().split(".")
     marked = [fragment for fragment in fragments if "the answer is" in fragment]
-    extracted = marked[-1].rsplit("the answer is", 1)[-1] if marked else fragments[-1]
-    return Graded(
-        extracted=extracted.strip(), correct=bool(example.gold) and example.gold.lower() in extracted
-    )
+    fragment = marked[-1].rsplit("the answer is", 1)[-1] if marked else fragments[-1]
+    held = {option for choice in example.choices if (option := bare_option(choice).lower()) in fragment}
+    extracted = next(iter(held)) if len(held) == 1 else fragment.strip() if held else None
+    return Graded(extracted=extracted, correct=bool(example.gold) and example.gold.lower() in fragment)
 
 
 def _bare(example: Example) -> list[str]:

@@ -63,7 +63,7 @@ class RunningSums:
         self._test_is_open = True
 
     def examples(self, split: str) -> Sequence[Example]:
-        """All examples of a split, in the fixed shuffled order."""
+        """All examples of a split, in the fixed shuffled order, which other sizes cut at other places."""
         first_train = self.test_size + self.validation_size
         slices = {
             "test": slice(0, self.test_size),

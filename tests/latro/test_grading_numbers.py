@@ -137,7 +137,7 @@ def test_a_markdown_heading_is_no_commitment() -> None:
     ("output", "extracted", "correct"),
     [
         ("The answer is 1,234 of 99.", "1234", True),
-        ("The answer is 1. Or: The answer is 1234.0", "1234.0", True),
+        ("The answer is 1. Or: The answer is 1234.0", "1234", True),
         ("the answer is 7 but 1234", "1234", True),  # the marker is matched with its case
         ("1234 it is. The answer is unclear.", "1234", True),  # no number behind it: the last of the text
         ("The answer is 6 * 7 = 1234.", "6", False),

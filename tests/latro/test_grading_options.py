@@ -106,7 +106,13 @@ def test_the_papers_substring_test_has_the_papers_faults() -> None:
     steam = question("ice", "steam at 1.5 bar", gold="steam at 1.5 bar")
     assert not paper_option(steam, "The answer is steam at 1.5 bar").correct  # cut at the full stop
     assert not paper_option(WATER, "It must be warm water.").correct  # behind the last full stop is nothing
-    assert paper_option(WATER, "It must be warm water").extracted == "it must be warm water"
+
+
+def test_the_papers_verdict_votes_by_the_option_that_it_found() -> None:
+    for said in ("The answer is: 'warm water'", "The answer is (b) warm water", "it must be **warm water**"):
+        assert paper_option(WATER, said).extracted == "warm water"
+    assert paper_option(WATER, "I do not know.").extracted is None  # it has no voice
+    assert paper_option(WATER, "The answer is ice or warm water").extracted == "ice or warm water"
 
 
 def test_the_gold_index_ignores_the_full_stop() -> None:

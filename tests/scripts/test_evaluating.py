@@ -1,6 +1,7 @@
 """An evaluation taken up again, and what it refuses; no model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 from latro.errors import InputError
 from latro.evaluation import EvaluationConfig, Item
 from latro.types import Example, Graded
-from scripts.evaluating import read_items, rewrite
+from scripts.evaluating import read_items, refuse_outdated, rewrite
 from scripts.training import fitting_rows
 
 
@@ -34,6 +35,26 @@ def test_items_are_read_back_whatever_line_ends_their_texts_hold(tmp_path: Path)
     with table.open("a") as file:
         file.write(json.dumps({"id": "c"})[:-1])
     assert read_items(table) == [items["a"], items["b"]]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"prompt": "1 + 1?"}, {"gold": "3"}, {"greedy": {"final": Graded(extracted="2", correct=True)}}],
+)
+def test_an_item_of_another_prompt_answer_or_grader_is_not_taken_up(
+    changed: dict[str, Any], tmp_path: Path
+) -> None:
+    example = Example(id="a", question="", prompt="What is 1 + 1?", answer="", gold="2")
+    grading: Any = SimpleNamespace(
+        grade=lambda example, output: {"final_number": Graded(extracted="2", correct=True)}
+    )
+    refuse_outdated({"a": item("a", "It is 2.")}, [example], grading, tmp_path / "items.jsonl")
+    with pytest.raises(
+        InputError, match=r"items.jsonl: a was evaluated under another prompt, answer or grader"
+    ):
+        refuse_outdated(
+            {"a": replace(item("a", "It is 2."), **changed)}, [example], grading, tmp_path / "items.jsonl"
+        )
 
 
 @pytest.mark.parametrize(

@@ -94,9 +94,21 @@ def test_outcome_names_the_step_of_the_weights_that_are_kept(
     cfg = OmegaConf.create({"output_dir": str(tmp_path), "seed": 0, "trainer": trainer})
     run = Run(cfg)
     run.append("metrics", [{"step": s, "eval/a": a} for s, a in ((0, 0.5), (2, 0.75), (4, 0.25))])
-    state = SimpleNamespace(global_step=4, best_global_step=2)
+    state = SimpleNamespace(global_step=4, best_model_checkpoint="old/checkpoints/checkpoint-2")
     outcome = training_outcome(cfg, run, SimpleNamespace(state=state))
     assert (outcome["kept"], outcome["best_step"], outcome["gain_over_start"]) == (kept, best_step, gain)
+
+
+def test_where_the_chosen_checkpoint_is_gone_the_last_weights_are_called_what_they_are(
+    tmp_path: Path,
+) -> None:
+    trainer = {"load_best_model_at_end": True, "metric_for_best_model": "eval_a", "greater_is_better": None}
+    cfg = OmegaConf.create({"output_dir": str(tmp_path), "seed": 0, "trainer": trainer})
+    run = Run(cfg)
+    run.append("metrics", [{"step": s, "eval/a": a} for s, a in ((0, 0.5), (2, 0.75), (4, 0.25))])
+    state = SimpleNamespace(global_step=4, best_model_checkpoint=None)
+    outcome = training_outcome(cfg, run, SimpleNamespace(state=state))
+    assert (outcome["kept"], outcome["best_step"], outcome["gain_over_start"]) == ("last", 4, -0.25)
 
 
 def test_weights_kept_unevaluated_are_noticed() -> None:

@@ -103,8 +103,20 @@ def test_another_number_of_processes_does_not_go_on(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match=r"was begun by 1 process\(es\), and 2 would go on"):
         opened(tmp_path, "a")
-    opened(tmp_path, "a", resume=False)
+    again = opened(tmp_path, "a", resume=False)
     assert about(tmp_path)["world_size"] == 2
+    again.rewind(-1)  # as a training does that begins anew
+    assert again.last_checkpoint() is None  # else the next session would go on from it
+
+
+def test_a_table_torn_within_a_letter_is_taken_up(tmp_path: Path) -> None:
+    run = opened(tmp_path, "a")
+    run.append("samples", [{"step": 1, "output": "3 × 4"}, {"step": 2, "output": "×"}])
+    table = tmp_path / "samples.jsonl"
+    whole = table.read_bytes()
+    table.write_bytes(whole[: whole.rindex("×".encode()) + 1])
+    run.rewind(2)
+    assert run.rows("samples") == [{"step": 1, "output": "3 × 4"}]
 
 
 def test_first_session_stays_on_record_when_a_run_is_taken_up(

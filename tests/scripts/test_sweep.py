@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from latro.errors import InputError
 from scripts import launching
 from scripts.sweep import Sweep, main, tell
-from scripts.sweep_plan import file_name, quoted, read_plan
+from scripts.sweep_folders import changed_keys
+from scripts.sweep_plan import Job, file_name, quoted, read_plan
 from scripts.sweep_results import Result, measured
 from scripts.sweep_table import effects, print_sweep, sweep_json
 
@@ -109,7 +111,7 @@ def test_a_sweeps_record_holds_no_secret() -> None:
 
 def test_the_command_line_in_a_sweeps_record_is_masked(tmp_path: Path) -> None:
     arguments = [SMOKE[0], "+trainer.hub_token=hf_x", "seed=0,1", f"sweep_dir={tmp_path}"]
-    tell(Sweep(read_plan(arguments)), arguments)
+    tell(Sweep(plan=read_plan(arguments)), arguments)
     assert "hf_x" not in (tmp_path / "sweep.json").read_text()
     assert "+trainer.hub_token=***" in json.loads((tmp_path / "sweep.json").read_text())["command"]
 
@@ -331,3 +333,11 @@ def test_metrics_are_found_by_name_and_by_step() -> None:
     ):
         with pytest.raises(InputError, match=words):
             measured(outcome, metric)
+
+
+def test_a_value_that_another_machine_chose_is_no_other_configuration(tmp_path: Path) -> None:
+    job = Job(name="a", knobs={}, overrides=(), folder=tmp_path, script="train_latro")
+    here = "${where_bfloat16_is_fast:bfloat16,float32}"
+    cfg = OmegaConf.create({"model": {"dtype": here, "path": "a"}, "seed": 0})
+    (tmp_path / "config.yaml").write_text("model: {dtype: elsewhere, path: b}\nseed: 0\n")
+    assert changed_keys(job, cfg) == ["model.path"]

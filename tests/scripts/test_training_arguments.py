@@ -86,6 +86,16 @@ def test_checkpoint_between_two_logged_steps_is_refused() -> None:
     arguments.refuse_lost_logs({"logging_steps": 0.1, "save_steps": 10})
 
 
+def test_a_best_step_that_may_not_be_saved_is_refused() -> None:
+    apart = ("trainer.logging_steps=1", "trainer.eval_steps=5", "trainer.save_steps=10")
+    with pytest.raises(
+        InputError, match=r"^trainer.save_steps=10 with trainer.eval_steps=5: the best evaluated"
+    ):
+        arguments.arguments(config("train_latro", *apart))
+    last = arguments.arguments(config("train_latro", *apart, "trainer.load_best_model_at_end=false"))
+    assert (last.eval_steps, last.save_steps) == (5, 10)
+
+
 @pytest.mark.parametrize(
     ("launcher", "precision", "warned"),
     [
