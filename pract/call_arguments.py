@@ -37,7 +37,7 @@ def read_arguments(spec: ActionSpec, rest: str, *, cut: bool = False) -> dict[st
     line = inside.splitlines()[0] if inside else ""
     if cut and _CLOSING[opening] not in line:
         return None
-    keywords = _keywords(line) if opening == "(" else None
+    keywords = _keywords(line) if opening == "(" else _named(spec, line[: _end(line, opening)])
     return keywords if keywords is not None else bare_arguments(spec, line[: _end(line, opening)])
 
 
@@ -195,6 +195,12 @@ def _keywords(line: str) -> dict[str, Any] | None:
     ends = [place for place, sign in enumerate(line) if sign == ")"] or [len(line)]
     found = (_keywords_in(line[:end]) for end in dict.fromkeys([*ends[:MAX_ENDS], ends[-1]]))
     return next((values for values in found if values is not None), None)
+
+
+def _named(spec: ActionSpec, content: str) -> dict[str, Any] | None:
+    """The arguments of `key="value"` between square brackets, if all keys are the action's; else it is a bare text."""
+    found = _keywords_in(content) if "=" in content and len(content) <= MAX_ARGUMENTS else None
+    return found if found and found.keys() <= properties_of(spec).keys() else None
 
 
 def _keywords_in(content: str) -> dict[str, Any] | None:

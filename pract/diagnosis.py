@@ -12,6 +12,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from pract.envs.tools.arguments import ArgumentReader
 from pract.parsing import UNKNOWN_ACTION
 from pract.prompts import call_text
 from pract.types import ActionSpec, Episode, Status, Step
@@ -101,6 +102,8 @@ def _pattern(step: Step, specs: Mapping[str, ActionSpec]) -> Pattern | None:
     if step.inner or spec is None:
         return None
     fault = argument_fault(spec, step.action.arguments)
+    if fault is Pattern.WRONG_TYPE and not step.refused:  # most environments read a number for a text as one
+        fault = argument_fault(spec, ArgumentReader(spec).read(step.action.arguments)[0])
     if fault is not None:
         return fault
     if step.repeated:

@@ -24,7 +24,8 @@ MAX_EDITS = 5
 """Edits of one reply that are carried out."""
 
 _EDIT = re.compile(
-    r"[\s\-*`]*+(ADD|EDIT|REMOVE)(?![A-Za-z])\s*+\[?(\d{0,4})\]?\s*+:?(.*)", re.IGNORECASE | re.DOTALL
+    r"[\s\-*`]*+(?:\d{1,3}[.)][\s*`]*+)?(ADD|EDIT|REMOVE)(?![A-Za-z])[\s*`]*+\[?(\d{0,4})\]?[\s*`]*+:?(.*)",
+    re.IGNORECASE | re.DOTALL,
 )
 """The beginning of one line; all that follows the kind matches, so that nothing is read twice."""
 _AROUND = string.whitespace + "*`"

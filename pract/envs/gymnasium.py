@@ -83,7 +83,11 @@ class FromGymnasium:
     def content_hash(self) -> str:
         """Digest of the environment's id, instruction and choices."""
         return digest(
-            self.name, self.version, self._instruction, repr(sorted(self._choices)), repr(self._returns)
+            self.name,
+            self.version,
+            self._instruction,
+            repr(sorted(self._choices.items(), key=lambda choice: choice[0])),
+            repr(self._returns),
         )
 
     def reset(self, task: Task, seed: int = 0) -> Observation:

@@ -132,6 +132,8 @@ class ReplayChat:
             return next((entry for entry in reversed(same_tag) if "reply" in entry), None)
         count = self._asked[key, tag if same_tag else None]
         self._asked[key, tag if same_tag else None] += 1
+        # An error that was asked again and answered, as after an outage, is no longer what the run rests on.
+        same_tag = [entry for entry in same_tag if "reply" in entry] or same_tag
         if same_tag:
             return same_tag[min(count, len(same_tag) - 1)]
         return same_prompt[count] if count < len(same_prompt) else None

@@ -11,6 +11,7 @@ from pract.diagnosis import (
     diagnose,
     findings_text,
 )
+from pract.types import ActionSpec
 from tests.pract.fakes import OPEN
 from tests.pract.made import ACTIONS, episode, step
 
@@ -37,6 +38,18 @@ def test_each_pattern_is_recognised_by_its_rule() -> None:
         ("look", Pattern.REPEATED): 1,
         ("take", Pattern.INSUFFICIENT_CALLS): 1,
     }
+
+
+def test_a_number_that_the_environment_took_for_a_text_is_no_failed_call() -> None:
+    spec = ActionSpec(
+        name="buy",
+        description="Buy.",
+        parameters={"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
+    )
+    taken, refused = step(0, "buy", arguments={"id": 100}), step(1, "buy", arguments={"id": 7}, refused=True)
+    found = diagnose(episode(taken, refused, success=True), [spec], reward_shown=False)
+    assert [(f.pattern, f.count) for f in found] == [(Pattern.WRONG_TYPE, 1)]
+    assert "7" in found[0].example
 
 
 def test_a_flawless_episode_has_no_finding() -> None:

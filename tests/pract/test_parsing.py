@@ -30,6 +30,8 @@ ACTIONS = (LOOK, TAKE, OPEN)
         "take[red]",
         'take["red"]',
         'take(key="red")',
+        'take[key="red"]',
+        "take[key='red'] and open[door='red']",
         'take[{"key": "red"',
         'take[{"key": "red',
         'take[{"key":\n  "red"}]',

@@ -42,7 +42,8 @@ VERBS = (
 )
 STATUS_LINE = re.compile(r"^\s*>.*$", re.MULTILINE)
 SCORE_LINES = re.compile(
-    r"^.*(?:Your score has just|You scored \d+|\*\*\* The End \*\*\*|RESTART, RESTORE).*$", re.MULTILINE
+    r"^.*(?:Your score has just|You scored |\*\*\* The End \*\*\*|\*\*\* You lost! \*\*\*|RESTART, RESTORE).*$",
+    re.MULTILINE,
 )
 
 

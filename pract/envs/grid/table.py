@@ -1,6 +1,5 @@
 """One sheet: a rectangle of values with notes and merged ranges."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,7 +46,7 @@ def entered(value: object) -> Value:
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, int | float):
-        return float(value) if math.isfinite(value) and abs(value) < 1e300 else str(value)
+        return float(value) if abs(value) < 1e300 else str(value)
     text = str(value)[:LONGEST_TEXT]
     return float(text) if re.fullmatch(r"\s*[-+]?\d{1,15}(\.\d{1,15})?\s*", text) else text
 
@@ -116,8 +115,10 @@ class Table:
         self._tidy()
 
     def delete_rows(self, indexes: Sequence[int]) -> None:
-        """Without these rows."""
+        """Without these rows; those behind the last are gone already. Raises OutOfSheet for a negative index."""
         gone = set(indexes)
+        if any(number < 0 for number in gone):
+            raise OutOfSheet("rows and columns are counted from 1")
         self.cells = [row for number, row in enumerate(self.cells) if number not in gone]
         self.notes = {
             (r - sum(number < r for number in gone), c): note

@@ -4,6 +4,7 @@ import ast
 import math
 import re
 import string
+import sys
 from collections import Counter
 from typing import Any
 
@@ -65,7 +66,7 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(value) <= sys.float_info.max else None
     if isinstance(value, list) and len(value) == 1:
         return _number(value[0])
     text = str(value).replace(",", "").strip(" .$")
@@ -90,5 +91,5 @@ def _literal(text: str) -> Any:
         return None
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None

@@ -16,6 +16,8 @@ from pract.errors import InputError
 TIMEOUT = 20.0
 """Seconds for one request."""
 ATTEMPTS = 3
+NO_SUCH = (400, 404, 422)
+"""What services answer to a request for what they do not have: an unknown film, a date beyond their archive."""
 LARGEST_REPLY = 2_000_000
 """Bytes of a reply that are read; a longer one is an error."""
 
@@ -84,7 +86,7 @@ class RecordedHttp:
                 with urllib.request.urlopen(f"{url}?{query}", timeout=TIMEOUT) as reply:
                     body = reply.read(LARGEST_REPLY + 1)
             except urllib.error.HTTPError as error:
-                if error.code == 404:
+                if error.code in NO_SUCH:
                     return None
                 trouble = f"status {error.code}"
                 if error.code not in (429, 500, 502, 503, 504):

@@ -106,3 +106,11 @@ def test_what_is_no_call_is_refused(text: str) -> None:
 def test_an_unknown_task_is_refused() -> None:
     with pytest.raises(InputError, match="no task 'x'"):
         to_gymnasium(Todo()).reset(options={"task_id": "x"})
+
+
+def test_what_a_choice_does_is_part_of_the_environments_hash() -> None:
+    there, swapped = {"wait": 0, "go": 1}, {"wait": 1, "go": 0}
+    hashes = {FromGymnasium(Walk, "Walk.", choices).content_hash() for choices in (there, swapped)}
+    assert len(hashes) == 2
+    backwards = dict(reversed(there.items()))
+    assert FromGymnasium(Walk, "Walk.", backwards).content_hash() in hashes

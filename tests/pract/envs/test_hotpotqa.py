@@ -106,3 +106,9 @@ def test_bad_levels_and_torn_rows_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bolaa_easy.jsonl").write_text(json.dumps(row), encoding="utf-8")
     with pytest.raises(InputError, match=r"bolaa_easy\.jsonl, line 1: a paragraph of 'context'"):
         HotpotQA(str(tmp_path), levels=["easy"])
+
+
+@pytest.mark.parametrize("given", ["{['a', 'b']}", "1" + "0" * 320, 10**320])
+def test_an_answer_that_python_cannot_hold_is_wrong_and_no_error(given: object) -> None:
+    assert not same_answer(given, ["a", "b"])
+    assert not same_answer(given, 3)

@@ -24,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
         self.asked.append(self.path)
         path = self.path.partition("?")[0]
         busy = path == "/busy" and len(self.asked) < 2
-        status = {"/missing": 404, "/broken": 500}.get(path, 429 if busy else 200)
+        status = {"/missing": 404, "/beyond": 400, "/broken": 500}.get(path, 429 if busy else 200)
         self.send_response(status)
         self.end_headers()
         self.wfile.write(b"<html>" if path == "/html" else b'{"n": 1}')
@@ -99,12 +99,15 @@ def test_the_seats_of_a_run_record_into_one_file(tmp_path: Path, monkeypatch: py
             assert replay.get(f"http://films/{number}", {"id": name}) == {"text": name * 30_000}
 
 
-def test_what_is_missing_is_recorded_as_missing(server: tuple[str, list[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["missing", "beyond"])
+def test_what_is_missing_is_recorded_as_missing(
+    place: str, server: tuple[str, list[str]], tmp_path: Path
+) -> None:
     url, asked = server
     path = tmp_path / "record.jsonl"
     for http in (RecordedHttp(path=path, live=True), RecordedHttp(path=path, live=True), None):
         with pytest.raises(NotFound):
-            (http or RecordedHttp(path=path)).get(f"{url}/missing", {})
+            (http or RecordedHttp(path=path)).get(f"{url}/{place}", {})
     assert len(asked) == 2
 
 

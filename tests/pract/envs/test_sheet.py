@@ -130,6 +130,8 @@ def test_notes_move_with_their_rows() -> None:
             "give start_position and end_position, or position_list.",
         ),
         (call("update_cell", position="A1", value="=A2+1"), "cell A2 holds no number."),
+        (call("delete_batch_data", dimension="row", index_list=[0]), "rows and columns are counted from 1."),
+        (call("delete_batch_data", dimension="col", index_list=[-1]), "rows and columns are counted from 1."),
     ],
 )
 def test_what_a_sheet_cannot_do_is_refused(action: Action, said: str) -> None:

@@ -107,7 +107,7 @@ def test_a_stopped_recording_goes_on_and_asks_only_what_is_new(path: str) -> Non
     assert len([json.loads(line) for line in Path(path).read_text().splitlines()]) == 3
 
 
-def test_errors_are_replayed_too_but_fatal_ones_are_not_recorded(path: str) -> None:
+def test_of_errors_and_an_answer_the_answer_is_replayed_and_fatal_errors_are_not_recorded(path: str) -> None:
     recording = record(
         path, ChatError(ChatErrorKind.TIMEOUT, "slow"), ChatError(ChatErrorKind.AUTH, "wrong key"), "ok"
     )
@@ -116,10 +116,16 @@ def test_errors_are_replayed_too_but_fatal_ones_are_not_recorded(path: str) -> N
             ask(recording, "one")
     assert ask(recording, "one").text == "ok"
     close(recording)
-    replay = ReplayChat(path)
+    assert ask(ReplayChat(path), "one").text == "ok"  # the run went on with it
+
+
+def test_an_error_that_was_never_answered_is_replayed(path: str) -> None:
+    recording = record(path, ChatError(ChatErrorKind.TIMEOUT, "slow"))
+    with pytest.raises(ChatError):
+        ask(recording, "one")
+    close(recording)
     with pytest.raises(ChatError, match="timeout: slow"):
-        ask(replay, "one")
-    assert ask(replay, "one").text == "ok"
+        ask(ReplayChat(path), "one")
 
 
 def test_a_packed_recording_is_read_and_not_written(path: str, tmp_path: Path) -> None:
