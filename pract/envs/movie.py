@@ -16,7 +16,9 @@ from pract.errors import InputError
 TMDB = "https://api.themoviedb.org/3"
 KEY = "TMDB_API_KEY"
 MOST = 10
-"""Entries of a cast, crew or list that are shown, as AgentBoard does."""
+"""Entries of a cast, crew or list that are shown, as AgentBoard does; of alternative titles it shows all."""
+LEADING = ("Director", "Producer", "Writer")
+"""Jobs of the crew that are shown whatever their number."""
 
 
 class FilmGuide(QueryWorld):
@@ -65,9 +67,11 @@ class FilmGuide(QueryWorld):
         return {"cast": [_picked(person, ("id", "name", "character")) for person in people]}
 
     def get_movie_crew(self, movie_id: str) -> Any:
-        """Tells ten of the crew of a film and what they did, directors first."""
+        """Tells who directed, produced and wrote a film, and of the others of its crew so many as make ten."""
         people = self._film(movie_id, "/credits").get("crew", [])
-        people = sorted(people, key=lambda person: person.get("job") != "Director")[:MOST]
+        named = [person for person in people if person.get("job") in LEADING]
+        others = [person for person in people if person.get("job") not in LEADING]
+        people = named + others[: max(0, MOST - len(named))]
         return {"crew": [_picked(person, ("id", "name", "job")) for person in people]}
 
     def get_movie_keywords(self, movie_id: str) -> Any:
@@ -99,7 +103,7 @@ class FilmGuide(QueryWorld):
 
     def get_movie_alternative_titles(self, movie_id: str) -> Any:
         """Tells other titles of a film."""
-        titles = self._film(movie_id, "/alternative_titles").get("titles", [])[:MOST]
+        titles = self._film(movie_id, "/alternative_titles").get("titles", [])
         return {"id": movie_id, "titles": [_picked(title, ("iso_3166_1", "title")) for title in titles]}
 
     def get_movie_translation(self, movie_id: str) -> Any:
@@ -138,6 +142,7 @@ class Movie(QueryTools):
             data=data,
             http=lambda own: RecordedHttp(own, path=path, live=live, secret=secret),
             begin=lambda http, task: FilmGuide(http),
+            version="2",
         )
 
 

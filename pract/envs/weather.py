@@ -6,9 +6,10 @@ tests. With one (weather.jsonl, weather_raw.json) a record must answer: `records
 Forecasts are asked of the archive, since the problems' days have passed.
 """
 
-import math
 from datetime import date
 from typing import Any
+
+from geographiclib.geodesic import Geodesic
 
 from pract.envs.tools.functions import Refused
 from pract.envs.tools.queries import QueryTools, QueryWorld, record_of
@@ -20,8 +21,6 @@ PLACES = "https://geocoding-api.open-meteo.com/v1/search"
 HEIGHTS = "https://api.open-meteo.com/v1/elevation"
 AIR = "https://air-quality-api.open-meteo.com/v1/air-quality"
 TEMPERATURE = "temperature_2m_max,temperature_2m_min,temperature_2m_mean"
-EARTH_RADIUS = 6371.0
-"""Kilometres."""
 LONGEST_RANGE = 370
 """Days that one request may cover."""
 LEVELS = ((20, "good"), (40, "fair"), (60, "moderate"), (80, "poor"), (100, "very poor"))
@@ -104,16 +103,16 @@ class WeatherDesk(QueryWorld):
     def get_historical_air_quality_index(
         self, latitude: float, longitude: float, start_date: str, end_date: str
     ) -> Any:
-        """Tells the air quality index (PM2.5) of past days at a place, hour by hour."""
+        """Tells the air quality index (PM2.5) of past days at a place, at noon."""
         return self._hours(latitude, longitude, start_date, end_date)
 
     def get_current_air_quality_index(self, latitude: float, longitude: float, current_date: str) -> Any:
-        """Tells today's air quality index (PM2.5) at a place, hour by hour."""
+        """Tells today's air quality index (PM2.5) at a place, at noon."""
         return self._hours(latitude, longitude, current_date, current_date)
 
     def get_latitude_longitude(self, name: str) -> Any:
         """Tells latitude and longitude of a place by its name."""
-        params = {"name": " ".join(name.lower().split())[:100], "count": 1}
+        params = {"name": " ".join(name.lower().split())[:100], "count": 3}
         found = self.ask(PLACES, params, "place").get("results", [])
         if not found:
             raise Refused("There is no place of this name.")
@@ -126,24 +125,21 @@ class WeatherDesk(QueryWorld):
 
     def get_distance(self, latitude1: float, longitude1: float, latitude2: float, longitude2: float) -> float:
         """Tells the distance (km) between two places."""
-        (p, q), (r, s) = (
-            [math.radians(value) for value in _place(a, b).values()]
-            for a, b in ((latitude1, longitude1), (latitude2, longitude2))
-        )
-        half = math.sin((r - p) / 2) ** 2 + math.cos(p) * math.cos(r) * math.sin((s - q) / 2) ** 2
-        return round(2 * EARTH_RADIUS * math.asin(math.sqrt(min(1.0, half))), 2)
+        ends = (*_place(latitude1, longitude1).values(), *_place(latitude2, longitude2).values())
+        return float(Geodesic.WGS84.Inverse(*ends, Geodesic.DISTANCE)["s12"]) / 1000
 
     def get_air_quality_level(self, air_quality_index: float) -> str:
         """Tells what an air quality index means, from good to extremely poor."""
         return next((name for bound, name in LEVELS if air_quality_index <= bound), "extremely poor")
 
     def _days(self, url: str, latitude: float, longitude: float, start: str, end: str, what: str) -> Any:
-        params = {**_place(latitude, longitude), **_range(start, end), "daily": what, "timezone": "auto"}
+        params = {**_place(latitude, longitude), **_range(start, end), "daily": what, "timezone": "GMT"}
         return self.ask(url, params, "place and time")["daily"]
 
     def _hours(self, latitude: float, longitude: float, start: str, end: str) -> Any:
         asked = {**_place(latitude, longitude), **_range(start, end), "hourly": "european_aqi_pm2_5"}
-        return self.ask(AIR, asked, "place and time")["hourly"]
+        hours = self.ask(AIR, asked, "place and time")["hourly"]
+        return {name: values[12::24] for name, values in hours.items()}
 
 
 class Weather(QueryTools):
@@ -158,6 +154,7 @@ class Weather(QueryTools):
             data=data,
             http=lambda own: RecordedHttp(own, path=path, live=live),
             begin=_begin,
+            version="2",
         )
 
 
@@ -168,7 +165,7 @@ def _begin(http: RecordedHttp, task: Task) -> WeatherDesk:
 def _place(latitude: float, longitude: float) -> dict[str, float]:
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
         raise Refused("Latitude goes from -90 to 90, longitude from -180 to 180.")
-    return {"latitude": round(float(latitude), 2), "longitude": round(float(longitude), 2)}
+    return {"latitude": float(latitude), "longitude": float(longitude)}
 
 
 def _range(start: str, end: str) -> dict[str, str]:

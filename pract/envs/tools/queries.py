@@ -61,6 +61,7 @@ class QueryTools(FunctionTools):
         data: str | None,
         http: Callable[[Sequence[Mapping[str, Any]]], RecordedHttp],
         begin: Callable[[RecordedHttp, Task], QueryWorld],
+        version: str = "1",
     ) -> None:
         if data is None:
             path = PACKAGE_DATA / f"{name}.json"
@@ -82,7 +83,7 @@ class QueryTools(FunctionTools):
             service, content = http(()), digest(*files)
         super().__init__(
             name=name,
-            version="1-own" if data is None else "1",
+            version=f"{version}-own" if data is None else version,
             licence="Apache-2.0" if data is None else "GPL-2.0-only",
             splits=carve(tasks, lambda task: wording(task.instruction)),
             actions=actions,
