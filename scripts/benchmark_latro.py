@@ -103,7 +103,7 @@ def table(rows: Sequence[dict]) -> "Table":
             f"{row['wall_seconds']:.2f}",
             f"{row['times_faster']:.2f}x by {row['clock']}",
             "" if row["peak_mb"] is None else f"{row['peak_mb']:.0f}",
-            "" if row["peak_mb"] is None else f"{row['times_less_memory']:.1f}x",
+            "" if row["times_less_memory"] is None else f"{row['times_less_memory']:.1f}x",
             f"{row['flops'] / 1e12:.3f}",
             f"{row['of_matmul_ceiling']:.0%}",
             "" if distance is None else f"{distance:.1e}",
