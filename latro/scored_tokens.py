@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -51,6 +52,23 @@ class ScoringConfig:
                 f"scoring.rows={self.rows} with scoring.share_prompt=true: rows that are scored apart share no prompt; "
                 "choose one of the two"
             )
+
+
+def refuse_misfits(scoring: ScoringConfig, checkpointing: bool, kind: DistributedType) -> None:
+    """Raise InputError for knobs of the scoring that this training cannot follow.
+
+    checkpointing: whether layers are run again, by the trainer or by FSDP itself.
+    """
+    if scoring.share_prompt and checkpointing:
+        raise InputError(
+            "scoring.share_prompt=true with trainer.activation_checkpointing (or FSDP's): checkpointing keeps no keys "
+            "and values to share; choose one of the two"
+        )
+    if scoring.rows and kind in (DistributedType.DEEPSPEED, DistributedType.FSDP):
+        raise InputError(
+            f"scoring.rows={scoring.rows} with {kind.value}: a backward pass cannot gather the weights of a forward "
+            "inside it; use trainer.activation_checkpointing=true and fewer prompts a micro-batch"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from latro.records import Sample, make_samples, step_metrics
 from latro.rollout.choosing import VLLM
 from latro.rollout.vllm import VllmEngine
 from latro.sampling import LowPrecisionCopy, SamplingConfig, row_seed, sample_rationales
-from latro.scored_tokens import ScoringConfig
+from latro.scored_tokens import ScoringConfig, refuse_misfits
 from latro.scoring import Scorer
 from latro.stopping import ended
 from latro.types import Example
@@ -256,23 +256,6 @@ class LatroTrainer(Trainer):
         A pass that is made again (checkpointing, slices) does not count. Frozen weights have no gradient of their own.
         """
         return 2 * (3 * self.weights + self.trained) * int(inputs["batch"].ids_RT.numel())
-
-
-def refuse_misfits(scoring: ScoringConfig, checkpointing: bool, kind: DistributedType) -> None:
-    """Raise InputError for knobs of the scoring that this training cannot follow.
-
-    checkpointing: whether layers are run again, by the trainer or by FSDP itself.
-    """
-    if scoring.share_prompt and checkpointing:
-        raise InputError(
-            "scoring.share_prompt=true with trainer.activation_checkpointing (or FSDP's): checkpointing keeps no keys "
-            "and values to share; choose one of the two"
-        )
-    if scoring.rows and kind in (DistributedType.DEEPSPEED, DistributedType.FSDP):
-        raise InputError(
-            f"scoring.rows={scoring.rows} with {kind.value}: a backward pass cannot gather the weights of a forward "
-            "inside it; use trainer.activation_checkpointing=true and fewer prompts a micro-batch"
-        )
 
 
 def whole_size(parameter: Tensor) -> int:

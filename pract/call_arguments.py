@@ -37,8 +37,9 @@ def read_arguments(spec: ActionSpec, rest: str, *, cut: bool = False) -> dict[st
     line = inside.splitlines()[0] if inside else ""
     if cut and _CLOSING[opening] not in line:
         return None
-    keywords = _keywords(line) if opening == "(" else _named(spec, line[: _end(line, opening)])
-    return keywords if keywords is not None else bare_arguments(spec, line[: _end(line, opening)])
+    content = line[: _end(line, opening)]
+    keywords = _keywords(line) if opening == "(" else _named(spec, content)
+    return keywords if keywords is not None else bare_arguments(spec, content)
 
 
 def given_arguments(spec: ActionSpec, value: Any, *, cut: bool = False) -> dict[str, Any] | None:

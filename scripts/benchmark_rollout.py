@@ -197,9 +197,8 @@ def rollout_rows(
     clock = fair_clock(o.taken for each in outcomes.values() for o in each)
     ceiling = matmul_rate(bench.model.dtype)
     rows = [row(shape, name, outcomes[name], bench.model, ceiling, clock) for name in ("published", "ours")]
-    grew = all(
-        each["peak_mb"] > 0 for each in rows
-    )  # what an earlier call left may be enough for a small one
+    # What an earlier call left may be enough for a small one.
+    grew = all(each["peak_mb"] > 0 for each in rows)
     for each in rows:
         each["times_faster"] = each["rationales_per_s"] / rows[0]["rationales_per_s"]
         each["times_less_memory"] = rows[0]["peak_mb"] / each["peak_mb"] if grew else None

@@ -14,7 +14,8 @@ from scripts.model_card import Method, write_card
 from scripts.prompting import write_prompting
 from scripts.report import write_report
 from scripts.results import estimates, print_estimates, results_json
-from scripts.run import Run, write_text
+from scripts.run import Run, step_of, write_text
+from scripts.training_story import greater_is_better
 from scripts.validating import Validator
 
 PRIVATE_FILES = ["training_args.bin"]
@@ -110,7 +111,7 @@ def training_outcome(cfg: DictConfig, run: Run, trainer: Any) -> dict[str, Any]:
     chosen = trainer.state.best_model_checkpoint if cfg.trainer.load_best_model_at_end else None
     evaluations = read_evaluations(run)
     last = trainer.state.global_step
-    kept = int(Path(chosen).name.split("-")[1]) if chosen else last
+    kept = step_of(Path(chosen)) if chosen else last
     return {
         "steps": last,
         "kept": "best" if chosen else "last",
@@ -124,11 +125,6 @@ def training_outcome(cfg: DictConfig, run: Run, trainer: Any) -> dict[str, Any]:
         ),
         "evaluations": evaluations,
     }
-
-
-def greater_is_better(said: bool | None, metric: str) -> bool:
-    """Whether more of a metric is better: as said, else as transformers goes by its name."""
-    return not metric.endswith("loss") if said is None else said
 
 
 def gain_over_start(

@@ -154,9 +154,8 @@ def lengths(ground: Ground, limits: Sequence[int], trained_at: int) -> list[Row]
             evaluation=ground.evaluation(
                 f"{key}/L={limit}",
                 f"evaluation.max_tokens={limit}",
-                *(
-                    ("evaluation.majority=0",) if limit in limits else ()
-                ),  # the longest is paired with a main row
+                # The longest is paired with a main row, which has votes.
+                *(("evaluation.majority=0",) if limit in limits else ()),
                 trained=training is not None,
             ),
             columns=greedy,

@@ -210,9 +210,8 @@ class Recorder:
             self._keep_version(
                 principles, round_.index, round_.decision.value if is_candidate else "on the way"
             )
-        if (
-            round_.index >= self.replayed - 1
-        ):  # a round that is only replayed must not hide what came after it
+        # A round that is only replayed must not hide what came after it.
+        if round_.index >= self.replayed - 1:
             self._write_principles(round_.best)
         row = round_metrics(round_, self.learning)
         if round_.index >= self.sent:

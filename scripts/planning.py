@@ -33,8 +33,7 @@ from latro.rollout.choosing import VLLM
 from latro.rollout.limits import MOST_ROWS, exceeded_window
 from latro.rollout.vllm import VllmConfig
 from latro.sampling import SamplingConfig
-from latro.scored_tokens import ScoringConfig
-from latro.trainer import refuse_misfits
+from latro.scored_tokens import ScoringConfig, refuse_misfits
 from latro.types import Example
 from scripts.arguments import passes
 from scripts.building import build_task

@@ -163,7 +163,7 @@ class Run:
 
     def last_checkpoint(self) -> Path | None:
         """The newest complete checkpoint; None if there is none."""
-        steps = {int(path.name.split("-")[1]): path for path in self.checkpoints.glob("checkpoint-*")}
+        steps = {step_of(path): path for path in self.checkpoints.glob("checkpoint-*")}
         for step in sorted(steps, reverse=True):
             if is_complete(steps[step]):
                 return steps[step]
@@ -176,7 +176,7 @@ class Run:
         for table in self.folder.glob("*.jsonl"):
             write_text(table, "".join(line for line in whole_lines(table) if up_to(line, step)))
         for path in self.checkpoints.glob("checkpoint-*"):
-            if not is_complete(path) or int(path.name.split("-")[1]) > step:
+            if not is_complete(path) or step_of(path) > step:
                 shutil.rmtree(path)
 
 
@@ -195,6 +195,11 @@ def refuse_unwritable(folder: Path, key: str = "output_dir") -> None:
             raise  # said by the entry, like any other full disk
         reason = f"{there} cannot be written ({error.strerror})"
         raise InputError(f"{key}={folder}: {reason}; choose another {key}") from error
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step in the name of a checkpoint's folder."""
+    return int(checkpoint.name.split("-")[1])
 
 
 def is_complete(checkpoint: Path) -> bool:

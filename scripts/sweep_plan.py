@@ -105,7 +105,12 @@ class Job:
     @property
     def setting(self) -> tuple[tuple[str, str], ...]:
         """The swept keys but for the seed: jobs of one setting are told apart by their seed alone."""
-        return tuple((key, value) for key, value in self.knobs.items() if key != "seed")
+        return without_seed(tuple(self.knobs.items()))
+
+
+def without_seed(knobs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The knobs but for the seed."""
+    return tuple((key, value) for key, value in knobs if key != "seed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from latro.errors import InputError
-from scripts.sweep_plan import Job
+from scripts.sweep_plan import Job, without_seed
 
 AT = ("best", "last", "start", "lowest", "mean")
 Setting = tuple[tuple[str, str], ...]
@@ -142,13 +142,9 @@ def balanced(settings: Iterable[Setting]) -> list[Setting]:
     every = list(settings)
     of_seed: dict[str, set[Setting]] = {}
     for setting in every:
-        of_seed.setdefault(dict(setting).get("seed", ""), set()).add(_without_seed(setting))
+        of_seed.setdefault(dict(setting).get("seed", ""), set()).add(without_seed(setting))
     at_all_seeds = set.intersection(*of_seed.values()) if of_seed else set()
     if at_all_seeds:
-        return [setting for setting in every if _without_seed(setting) in at_all_seeds]
+        return [setting for setting in every if without_seed(setting) in at_all_seeds]
     number = len(set().union(*of_seed.values()))
     return [setting for setting in every if len(of_seed[dict(setting).get("seed", "")]) == number]
-
-
-def _without_seed(setting: Setting) -> Setting:
-    return tuple((key, value) for key, value in setting if key != "seed")

@@ -35,7 +35,7 @@ from scripts.callbacks import ProgressBar, Recorder, SampleWriter
 from scripts.checking import check_config
 from scripts.finishing import check_push, finish
 from scripts.model_card import LATRO
-from scripts.run import Run
+from scripts.run import Run, step_of
 from scripts.sessions import model_record
 from scripts.tracking import log_samples, tracker
 from scripts.validating import Validator
@@ -139,7 +139,7 @@ def resumable(run: Run, cfg: DictConfig, args: TrainingArguments, model: Any) ->
         run.rewind(-1)
         return None
     check_same_architecture(model, checkpoint)
-    step = int(checkpoint.name.split("-")[1])
+    step = step_of(checkpoint)
     run.rewind(step)
     args.eval_on_start = False  # it was evaluated before it was saved
     if run.writes:

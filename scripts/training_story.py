@@ -72,10 +72,8 @@ class Training:
         if self.outcome is not None:
             step = self.outcome["training"]["best_step"]
             return None if step is None else int(step)
-        name, sign = (
-            f"eval/{self.chosen_by}",
-            1 if self.config["trainer"].get("greater_is_better", True) else -1,
-        )
+        name = f"eval/{self.chosen_by}"
+        sign = 1 if greater_is_better(self.config["trainer"].get("greater_is_better"), self.chosen_by) else -1
         trained = [row for row in self.evaluations if row["step"] > 0 and name in row]
         return int(max(trained, key=lambda row: sign * row[name])["step"]) if trained else None
 
@@ -165,3 +163,8 @@ def _refuse_short(path: Path, steps: Sequence[int], last: int) -> None:
     reached = steps[-1] if steps else 0
     if reached < last:
         raise InputError(f"{path} ends at step {reached} of {last}: damaged or cut off; {AGAIN}")
+
+
+def greater_is_better(said: bool | None, metric: str) -> bool:
+    """Whether more of a metric is better: as said, else as transformers goes by its name."""
+    return not metric.endswith("loss") if said is None else said

@@ -120,9 +120,8 @@ class OpenAIChat:
                     model=self.model,
                     seconds=seconds,
                 )
-            except (
-                ChatError
-            ) as error:  # what is found wrong in a body may quote it, and it may repeat the request
+            except ChatError as error:
+                # What is found wrong in a body may quote it, and it may repeat the request.
                 raise ChatError(
                     error.kind,
                     session.masked(error.message),

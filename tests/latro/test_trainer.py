@@ -11,9 +11,8 @@ from latro.adapters import FrozenReference
 from latro.errors import InputError
 from latro.objective import ObjectiveConfig, Reward
 from latro.sampling import SamplingConfig
-from latro.scored_tokens import ScoringConfig
+from latro.scored_tokens import ScoringConfig, refuse_misfits
 from latro.tasks.gsm8k import Gsm8k
-from latro.trainer import refuse_misfits
 from tests.latro.test_architectures import ROWS, Stepped, task  # noqa: F401 - a fixture
 from tests.latro.tiny_models import tiny_folder
 
