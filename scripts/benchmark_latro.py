@@ -52,7 +52,7 @@ def measure_step(cfg: DictConfig) -> tuple[list[dict], list[str]]:
     """Rows and failures of whole steps."""
     from scripts.benchmark_step import step_failures, step_rows
 
-    rows = step_rows(cfg.size, **real_model(cfg), prompts=cfg.prompts)
+    rows = step_rows(cfg.size, **real_model(cfg), prompts=cfg.prompts, schemes=cfg.schemes)
     return rows, step_failures(cfg.size, rows)
 
 

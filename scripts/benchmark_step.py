@@ -238,13 +238,17 @@ def step_rows(
     data_path: str | None = None,
     dtype: str = "float32",
     prompts: int | None = None,
+    schemes: Sequence[str] | None = None,
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the published scheme.
 
-    prompts: of a step, where not those of `size`. Raises InputError where they fill no whole batches.
+    prompts: of a step, where not those of `size`. schemes: names of `SCHEMES`; None: all that this machine can.
+    Raises InputError where prompts fill no whole batches, or schemes leave nothing to compare.
     """
     quiet_libraries()
+    copies = size == "full" and dtype == "float32" and bfloat16_is_fast()
+    taken = chosen([name for name in SCHEMES if copies or name != COPIES], schemes)
     shape = SIZES[size] if prompts is None else with_prompts(SIZES[size], prompts)
     bench = (
         small_bench(shape.rollout)
@@ -252,21 +256,30 @@ def step_rows(
         else full_bench(shape.rollout, model_path, data_path, dtype)
     )
     few = replace(shape, rollout=replace(shape.rollout, prompts=shape.prompts_scored, K=2, max_tokens=2))
-    copies = size == "full" and dtype == "float32" and bfloat16_is_fast()
-    schemes = {name: scheme for name, scheme in SCHEMES.items() if copies or name != COPIES}
-    for scheme in schemes.values():  # what is imported and allocated once is no scheme's cost
-        scheme(bench, few, seed)
-    calls = {
-        f"{shape.rollout.name}, {name}": partial(scheme, bench, shape) for name, scheme in schemes.items()
-    }
-    steps = dict(zip(schemes, in_turn(calls, rounds, seed, say).values(), strict=True))
+    for name in taken:  # what is imported and allocated once is no scheme's cost
+        SCHEMES[name](bench, few, seed)
+    calls = {f"{shape.rollout.name}, {name}": partial(SCHEMES[name], bench, shape) for name in taken}
+    steps = dict(zip(taken, in_turn(calls, rounds, seed, say).values(), strict=True))
     clock = fair_clock(step.taken for each in steps.values() for step in each)
     ceiling = matmul_rate(bench.model.dtype)
-    rows = [row(shape, name, steps[name], bench, ceiling) | {"clock": clock} for name in schemes]
+    rows = [row(shape, name, steps[name], bench, ceiling) | {"clock": clock} for name in taken]
     for each in rows:
         each["times_faster"] = rows[0][f"{clock}_seconds"] / each[f"{clock}_seconds"]
         each["times_less_memory"] = None
     return rows
+
+
+def chosen(possible: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    """The possible schemes that are named, in their order. Raises InputError where one is unknown or needed."""
+    if names is None:
+        return list(possible)
+    for name in names:
+        if name not in possible:
+            raise InputError(f"schemes={list(names)}: {name!r} is none of {', '.join(map(repr, possible))}")
+    for name in ("published", "ours"):
+        if name not in names:
+            raise InputError(f"schemes={list(names)}: ratios are of 'published' and 'ours'; name both")
+    return [name for name in possible if name in names]
 
 
 def with_prompts(size: StepSize, prompts: int) -> StepSize:
@@ -312,12 +325,13 @@ def flops(size: StepSize, scheme: str, bench: Bench, tokens: float) -> float:
 
 
 def step_failures(size: str, rows: Sequence[dict]) -> list[str]:
-    """One line for each bar that is missed."""
+    """One line for each bar that is missed by a scheme that was measured."""
     shape = SIZES[size]
     by_scheme = {row["scheme"]: row[f"{row['clock']}_seconds"] for row in rows}
-    ahead = {name: by_scheme[name] / by_scheme["ours"] for name in ("published", "stock RLOO")}
+    least = {"published": shape.least_published, "stock RLOO": shape.least_stock}
+    ahead = {name: by_scheme[name] / by_scheme["ours"] for name in least if name in by_scheme}
     return [
-        f"{rows[0]['shape']}: {name!r} takes {ahead[name]:.2f} times as long as our step, not {least}"
-        for name, least in (("published", shape.least_published), ("stock RLOO", shape.least_stock))
-        if not ahead[name] >= least
+        f"{rows[0]['shape']}: {name!r} takes {times:.2f} times as long as our step, not {least[name]}"
+        for name, times in ahead.items()
+        if not times >= least[name]
     ]

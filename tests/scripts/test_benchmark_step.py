@@ -9,7 +9,7 @@ from latro.errors import InputError
 from latro.trainer import LatroTrainer
 from scripts import benchmark_step
 from scripts.benchmark_rollout import small_bench
-from scripts.benchmark_step import COPIES, SCHEMES, SIZES, step_failures, step_rows, with_prompts
+from scripts.benchmark_step import COPIES, SCHEMES, SIZES, chosen, step_failures, step_rows, with_prompts
 
 
 def test_the_smallest_step_is_ahead_of_the_published_one() -> None:
@@ -48,6 +48,25 @@ def test_more_prompts_a_step_are_decoded_all_at_once_and_fill_whole_batches() ->
         with_prompts(SIZES["full"], 7)
     with pytest.raises(InputError, match=r"prompts=6: a step of .* takes a multiple of 12 prompts"):
         with_prompts(SIZES["small"], 6)
+
+
+def test_schemes_are_those_named_in_their_order() -> None:
+    assert chosen(list(SCHEMES), None) == ["published", "stock RLOO", "ours", COPIES]
+    assert chosen(list(SCHEMES), ["ours", "published"]) == ["published", "ours"]
+    with pytest.raises(
+        InputError, match=r"schemes=\['ours', 'trl'\]: 'trl' is none of 'published', 'stock RLOO', "
+    ):
+        chosen(list(SCHEMES), ["ours", "trl"])
+    with pytest.raises(
+        InputError, match=r"schemes=\['ours'\]: ratios are of 'published' and 'ours'; name both"
+    ):
+        chosen(list(SCHEMES), ["ours"])
+
+
+def test_bars_are_of_the_schemes_that_were_measured() -> None:
+    published, mine = step_rows("small", rounds=1, schemes=["published", "ours"], say=lambda line: None)
+    assert (published["scheme"], mine["scheme"]) == ("published", "ours")
+    assert step_failures("small", [published | {"wall_seconds": 9.0, "cpu_seconds": 9.0}, mine]) == []
 
 
 def test_with_copies_rationales_and_reference_are_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
