@@ -13,6 +13,7 @@ from pract.events import OUTAGE, ROUND, EventLog
 from pract.llm.base import ChatErrorKind
 from pract.optimizer import Change
 from pract.records import from_json, to_json
+from pract.schedule import rewrite_tags
 from pract.types import Episode, Principles, Reflection, Status
 
 _FATAL = tuple(f"chat_error: {kind.value}:" for kind in ChatErrorKind if kind.fatal)
@@ -150,8 +151,7 @@ def log_outage(log: EventLog, key: str, episodes: Sequence[Episode], *, validati
 def log_silence(log: EventLog, key: str, round_: Round) -> None:
     """If the reflector or the optimizer answered no call, log which calls are to be made again on taking the run up."""
     if _silent_role(round_.reflections, round_.changes):
-        numbered = [f"{key}/optimize-{number:03d}" for number in range(len(round_.episodes))]
-        calls = [*(r.id for r in round_.reflections), f"{key}/optimize", *numbered, f"{key}/merge"]
+        calls = [*(r.id for r in round_.reflections), *rewrite_tags(key, len(round_.episodes))]
         log.append(OUTAGE, f"{key}/learning", {"episodes": calls})
 
 

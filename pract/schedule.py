@@ -113,6 +113,23 @@ class Crew:
         return fitting(rewrite, before, prefix=prefix, context=self.chat.context_tokens)
 
 
+def rewrite_tags(key: str, episodes: int) -> list[str]:
+    """Every tag that a lesson's rewrites from so many episodes may have, whatever the schedule."""
+    return [_of_all(key), *(_of_one(key, number) for number in range(episodes)), _of_merge(key)]
+
+
+def _of_all(key: str) -> str:
+    return f"{key}/optimize"
+
+
+def _of_one(key: str, number: int) -> str:
+    return f"{key}/optimize-{number:03d}"
+
+
+def _of_merge(key: str) -> str:
+    return f"{key}/merge"
+
+
 async def batch_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, key: str) -> Lesson:
     """RPO-Batch: one rewrite from all reflections of the batch, each made as soon as its episode has ended."""
 
@@ -121,7 +138,7 @@ async def batch_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, ke
 
     played = await crew.play_then(_places(crew, tasks, key), before, criticise)
     reflections = [reflection for _, reflection in played]
-    rewrite = await crew.improve(before, reflections, tag=f"{key}/optimize")
+    rewrite = await crew.improve(before, reflections, tag=_of_all(key))
     return _lesson([episode for episode, _ in played], reflections, [rewrite], before)
 
 
@@ -135,14 +152,14 @@ async def merged_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, k
 
     async def learn(episode: Episode) -> tuple[Reflection, Rewrite]:
         reflection = await crew.reflect(episode, before)
-        tag = f"{key}/optimize-{position[episode.id]:03d}"
+        tag = _of_one(key, position[episode.id])
         return reflection, await crew.improve(before, [reflection], tag=tag)
 
     learned = await crew.play_then(places, before, learn)
     rewrites = [rewrite for _, (_, rewrite) in learned]
     versions = [rewrite.principles for rewrite in rewrites if rewrite.principles.version != before.version]
     if versions:
-        rewrites.append(await crew.merge(before, versions, tag=f"{key}/merge"))
+        rewrites.append(await crew.merge(before, versions, tag=_of_merge(key)))
     return _lesson(
         [episode for episode, _ in learned], [reflection for _, (reflection, _) in learned], rewrites, before
     )
@@ -157,8 +174,7 @@ async def sequential_lesson(crew: Crew, tasks: Sequence[Task], before: Principle
     for place in _places(crew, tasks, key):
         (episode,) = await crew.play([place], current)
         reflection = await crew.reflect(episode, current)
-        tag = f"{key}/optimize-{len(episodes):03d}"
-        rewrite = await crew.improve(current, [reflection], tag=tag)
+        rewrite = await crew.improve(current, [reflection], tag=_of_one(key, len(episodes)))
         current = rewrite.principles
         episodes.append(episode)
         reflections.append(reflection)

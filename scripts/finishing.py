@@ -14,7 +14,7 @@ from scripts.model_card import Method, write_card
 from scripts.prompting import write_prompting
 from scripts.report import write_report
 from scripts.results import estimates, print_estimates, results_json
-from scripts.run import Run, step_of, write_text
+from scripts.run import Run, step_of, was_evaluated, write_text
 from scripts.training_story import greater_is_better
 from scripts.validating import Validator
 
@@ -40,7 +40,8 @@ def finish(
     task = validator.task
     best = run.folder / "best"
     trainer.save_model(str(best))
-    if not cfg.trainer.load_best_model_at_end and not evaluated_last(trainer):
+    state = trainer.state
+    if not cfg.trainer.load_best_model_at_end and not was_evaluated(state.global_step, state.log_history):
         trainer.evaluate()  # so that the weights that are kept have rows in the validation table
     with trainer.generating() as model:
         items = validator.items(model)
@@ -90,15 +91,6 @@ def name_base(folder: Path, model: Mapping[str, str | None] | None) -> None:
         written = json.loads(place.read_text(encoding="utf-8"))
         written |= {"base_model_name_or_path": model["name"], "revision": model["identity"]}
         write_text(place, json.dumps(written, indent=2) + "\n")
-
-
-def evaluated_last(trainer: Any) -> bool:
-    """Whether the last step's weights have been evaluated."""
-    state = trainer.state
-    return any(
-        row.get("step") == state.global_step and any(name.startswith("eval_") for name in row)
-        for row in state.log_history
-    )
 
 
 def training_outcome(cfg: DictConfig, run: Run, trainer: Any) -> dict[str, Any]:

@@ -50,6 +50,8 @@ FREE_KEYS = ("output_dir", "resume", "overwrite", "logger", "show_samples", "pus
 """Keys that may differ when a run is taken up again."""
 BEGUN = frozenset({LOCK, "events.jsonl"})
 """What a run may leave that was killed before it wrote its configuration."""
+EVALUATIONS = ("metrics", "validation")
+"""Tables with rows of evaluations."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says when there is no room left on the disk, or in the user's share of it."""
 
@@ -170,11 +172,20 @@ class Run:
         return None
 
     def rewind(self, step: int) -> None:
-        """Forget everything behind `step`: later rows of the tables, torn lines, later and incomplete checkpoints."""
+        """Forget everything behind `step`: later rows of the tables, torn lines, later and incomplete checkpoints.
+
+        An evaluation of the step that its checkpoint does not know is behind it, too: a run that is killed while it
+        finishes makes it once more.
+        """
         if not self.writes:
             return
+        state = read_json(self.checkpoints / f"checkpoint-{step}" / "trainer_state.json")
+        known = state is None or was_evaluated(step, state.get("log_history", ()))
         for table in self.folder.glob("*.jsonl"):
-            write_text(table, "".join(line for line in whole_lines(table) if up_to(line, step)))
+            kept = [line for line in whole_lines(table) if up_to(line, step)]
+            if not known and table.stem in EVALUATIONS:
+                kept = [line for line in kept if not evaluates(line, step)]
+            write_text(table, "".join(kept))
         for path in self.checkpoints.glob("checkpoint-*"):
             if not is_complete(path) or step_of(path) > step:
                 shutil.rmtree(path)
@@ -228,6 +239,19 @@ def up_to(line: str, step: int) -> bool:
     except json.JSONDecodeError:
         return False
     return line.endswith("\n") and row.get("step", 0) <= step
+
+
+def was_evaluated(step: int, log_history: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a trainer's log holds an evaluation of the step."""
+    return any(
+        row.get("step") == step and any(name.startswith("eval_") for name in row) for row in log_history
+    )
+
+
+def evaluates(line: str, step: int) -> bool:
+    """Whether a line of `metrics` or of `validation`, which has rows of nothing else, is of the step's evaluation."""
+    row = json.loads(line)
+    return row["step"] == step and ("id" in row or any(name.startswith("eval/") for name in row))
 
 
 def write_text(path: Path, text: str) -> None:

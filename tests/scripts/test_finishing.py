@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[att
 from omegaconf import OmegaConf
 
 from latro.errors import InputError
-from scripts.finishing import check_push, evaluated_last, gain_over_start, name_base, push, training_outcome
+from scripts.finishing import check_push, gain_over_start, name_base, push, training_outcome
 from scripts.run import Run
 
 
@@ -109,12 +109,6 @@ def test_where_the_chosen_checkpoint_is_gone_the_last_weights_are_called_what_th
     state = SimpleNamespace(global_step=4, best_model_checkpoint=None)
     outcome = training_outcome(cfg, run, SimpleNamespace(state=state))
     assert (outcome["kept"], outcome["best_step"], outcome["gain_over_start"]) == ("last", 4, -0.25)
-
-
-def test_weights_kept_unevaluated_are_noticed() -> None:
-    history = [{"step": 4, "eval_a": 0.5}, {"step": 5, "loss": 1.0}]
-    assert not evaluated_last(SimpleNamespace(state=SimpleNamespace(global_step=5, log_history=history)))
-    assert evaluated_last(SimpleNamespace(state=SimpleNamespace(global_step=4, log_history=history)))
 
 
 @pytest.mark.parametrize(

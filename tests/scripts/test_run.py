@@ -152,6 +152,26 @@ def test_rewinding_forgets_later_rows_torn_lines_and_half_checkpoints(tmp_path: 
     assert not half.exists()
 
 
+@pytest.mark.parametrize(
+    ("history", "kept"), [([{"step": 2, "loss": 1.0}], 1), ([{"step": 2, "eval_a": 0.5}], 2)]
+)
+def test_an_evaluation_that_the_checkpoint_does_not_know_is_made_again(
+    tmp_path: Path, history: list[dict[str, float]], kept: int
+) -> None:
+    """As after a kill while the run finished: its last rows would stand twice."""
+    run = Run(config(tmp_path))
+    steps: list[dict[str, float]] = [{"step": 1, "eval/a": 0.25}, {"step": 2, "loss": 1.0}]
+    run.append("metrics", [*steps, {"step": 2, "eval/a": 0.5}])
+    run.append("validation", [{"step": 1, "id": "a"}, {"step": 2, "id": "a"}])
+    run.append("samples", [{"step": 2, "id": "a"}])
+    state = {"global_step": 2, "log_history": history}
+    (checkpoint(run, 2) / "trainer_state.json").write_text(json.dumps(state))
+    run.rewind(2)
+    assert run.rows("metrics") == [*steps, {"step": 2, "eval/a": 0.5}][: kept + 1]
+    assert [row["step"] for row in run.rows("validation")] == [1, 2][:kept]
+    assert len(run.rows("samples")) == 1
+
+
 def test_rewinding_keeps_rows_whose_text_holds_other_line_ends(tmp_path: Path) -> None:
     run = Run(config(tmp_path))
     rows = [{"step": 1, "rationale": "one\u2028two\u2029three\x85four\x0cfive\r\nsix"}, {"step": 2}]
