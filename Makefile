@@ -42,4 +42,4 @@ docs: $(VENV)/installed
 	@echo 'the documentation is in site/index.html; its search needs a server: python -m http.server -d site'
 
 clean:
-	rm -rf $(VENV) site runs multirun outputs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache

@@ -60,6 +60,13 @@ def variant() -> str:
     return "".join("/" + re.sub(r"[^\w.=,-]+", "_", override) for override in masked_command(overrides))
 
 
+def weights(*, _root_: DictConfig) -> str:
+    """The configuration's model as a folder's name: its path or hub id, or the class that makes it."""
+    model = _root_.model
+    name = model.get("path") or model.get("hub_id") or model._target_.rpartition(".")[2]
+    return re.sub(r"[^\w.=,-]+", "__", str(name).strip("/"))[-100:]
+
+
 def where_bfloat16_is_fast(then: object, otherwise: object) -> object:
     """The first value on a machine that is fast in bfloat16, else the second."""
     from latro.precision import bfloat16_is_fast
@@ -68,6 +75,7 @@ def where_bfloat16_is_fast(then: object, otherwise: object) -> object:
 
 
 OmegaConf.register_new_resolver("variant", variant, replace=True)
+OmegaConf.register_new_resolver("weights", weights, replace=True)
 OmegaConf.register_new_resolver("where_bfloat16_is_fast", where_bfloat16_is_fast, replace=True)
 
 

@@ -28,6 +28,8 @@ HAND = ("todo", "webshop")
 COLUMNS = {"score": "score", "success": "success"}
 ONE_ARM = ("~arms.act", "~arms.react", "~arms.initial", "~arms.learned")
 PAPER_ENVS = ("webshop", "academia", "movie", "weather")
+RECORDED = ("academia", "movie", "weather")
+"""Of these, the ones whose published problems need a record of what the service answers."""
 
 
 def study(
@@ -205,13 +207,22 @@ def small(env: str, model: str, data: str, seeds: Sequence[int]) -> Reproduction
     )
 
 
-def paper(data: str, seeds: Sequence[int]) -> Reproduction:
-    """The method as published, over a hosted API, in the environments that were likely the paper's."""
+def paper(data: str, records: str, seeds: Sequence[int]) -> Reproduction:
+    """The method as published, over a hosted API, in the environments that were likely the paper's.
+
+    records: a folder with `ENV_record.jsonl`. An environment without its record cannot be run.
+    """
     rows: list[Row] = []
     for env in PAPER_ENVS:
         chosen = "webshop_index" if env == "webshop" else env
         recipe = ("experiment=pract/paper", f"env={chosen}", *((f"env.data='{data}'",) * bool(data)))
-        rows += study(
+        missing = ""
+        if env in RECORDED:
+            record = Path(records or "FOLDER", f"{env}_record.jsonl")
+            recipe += (f"env.records='{record}'",)
+            if not records or not record.expanduser().is_file():
+                missing = f"{record}, what the service answers: env.records=FOLDER (docs/pract.md)"
+        learned = study(
             env,
             (*recipe, "budget.calls=10000", f"name=reproduce/{env}"),
             recipe,
@@ -221,6 +232,7 @@ def paper(data: str, seeds: Sequence[int]) -> Reproduction:
             further={"gepa": GEPA["paper"]},
             costs=(7200.0, 3600.0),
         )
+        rows += [replace(row, impossible=missing) for row in learned]
     takes = "at most 10,000 calls to learn; what is started prints tokens and price before its first call"
     rows = [replace(row, takes=takes) for row in rows]
     return Reproduction(
@@ -233,6 +245,6 @@ def paper(data: str, seeds: Sequence[int]) -> Reproduction:
             "40 training tasks, 4 rounds. All that learns may make 10,000 calls."
         ),
         unit="score and success, %",
-        needs="a model behind an API (OPENAI_API_KEY, and money), and AgentBoard's data by env.data=FOLDER",
+        needs="a model behind an API (OPENAI_API_KEY, and money), and the environments' data by env.data=FOLDER",
         measures=("calls", "tokens"),
     )

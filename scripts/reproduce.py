@@ -9,6 +9,7 @@ runs what is missing and prints for every cell ours, the paper's figure and the 
     seeds=0,1,2        of LaTRO's main rows, of all of PRAct's; one seed unless given of size=paper and table=pract
     folder=            where it is kept; by default runs/reproduce/TABLE_SIZE
     task.path=FOLDER   the dataset on this disk  env.data=FOLDER     of PRAct's environment
+    env.records=FOLDER with academia_record.jsonl and so on, of size=paper and table=pract
     model=smollm2_135m|qwen_coder_0_5b           of size=small, with model_path=FILE_OR_FOLDER; of pract a GGUF file
     MODEL.path=FOLDER  of size=paper, such as phi35_mini.path=FOLDER
     hardware=H100      that the plan of size=paper is for

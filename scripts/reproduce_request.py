@@ -22,8 +22,8 @@ SIZES = ("tiny", "small", "paper")
 SCRIPTS = ("train_latro", "train_sft", "evaluate_latro", "optimize_pract", "evaluate_pract")
 PRACT_SCRIPTS = ("optimize_pract", "evaluate_pract")
 KEYS = (
-    "table", "size", "only", "run", "jobs", "seeds", "folder", "task.path", "env.data", "env", "model", "model_path",
-    "hardware", "launch", "launcher", "slurm",
+    "table", "size", "only", "run", "jobs", "seeds", "folder", "task.path", "env.data", "env.records", "env", "model",
+    "model_path", "hardware", "launch", "launcher", "slurm",
 )  # fmt: skip
 OWN = {
     "seed": " for each row: seeds=",
@@ -46,7 +46,7 @@ USED = {
     ),
     ("pract", "tiny"): (),
     ("pract", "small"): ("seeds", "env", "env.data", "model_path"),
-    ("pract", "paper"): ("seeds", "env.data"),
+    ("pract", "paper"): ("seeds", "env.data", "env.records"),
 }
 """Keys that a system's table asks for at a size, besides the common ones; any other would be ignored."""
 GPUS_NEEDED = 8
@@ -67,6 +67,8 @@ class Request:
     folder: Path
     data: str = ""
     """Of the dataset or environment, on this disk."""
+    records: str = ""
+    """Folder with what services answered, on this disk."""
     env: str = ""
     model: str = "smollm2_135m"
     model_path: str = ""
@@ -87,7 +89,7 @@ class Request:
             if self.size == "tiny":
                 return pract_rows.tiny()
             if self.size == "paper":
-                return pract_rows.paper(self.data, self.seeds or (0,))
+                return pract_rows.paper(self.data, self.records, self.seeds or (0,))
             if self.env not in ("", *pract_rows.HAND):
                 raise InputError(f"env={self.env}: size=small has recipes for {', '.join(pract_rows.HAND)}")
             return pract_rows.small(self.env, self.model_path, self.data, self.seeds or (0,))
@@ -248,6 +250,7 @@ def read_request(arguments: Sequence[str]) -> Request:
         size=size,
         folder=Path(given.get("folder") or f"runs/reproduce/{table}_{size}"),
         data=given.get("env.data" if table == "pract" else "task.path", ""),
+        records=given.get("env.records", ""),
         paths=paths,
         given={script: tuple(overrides) for script, overrides in theirs.items()},
         words=tuple(word for word in arguments if not word.startswith(("only=", "run="))),

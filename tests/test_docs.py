@@ -81,7 +81,8 @@ def test_smoke_runs_train_evaluate_and_leave_what_the_readme_says(folder: Path) 
         assert (run / name).exists(), name
     assert [row["step"] for row in metrics(run) if "loss" in row] == [1, 2, 3, 4]
     assert (folder / "runs/sft/smoke/seed_0/results.json").exists()
-    evaluated = json.loads((folder / "runs/evaluate/running_sums/seed_0/results.json").read_text())
+    place = folder / "runs/evaluate/running_sums/runs__latro__smoke__seed_0__best/seed_0"
+    evaluated = json.loads((place / "results.json").read_text())
     assert evaluated["n-samples"]["running_sums"]["effective"] == 16
     assert evaluated["split"] == "test"
 

@@ -468,6 +468,24 @@ def test_every_method_learns_with_the_same_limit_of_calls_and_gepa_has_episodes_
         assert gepa.method.metric_calls >= 5 * (gepa.rpo.validation_tasks + gepa.method.minibatch)
 
 
+def test_environments_that_ask_a_service_need_its_record(tmp_path: Path) -> None:
+    (tmp_path / "movie_record.jsonl").write_text("")
+    rows = asked_rows(f"table=pract size=paper env.data=d env.records={tmp_path}")
+    trained, tested = rows["movie/batch"].jobs(tmp_path, 0)
+    for job in (trained, tested):
+        assert f"env.records='{tmp_path}/movie_record.jsonl'" in job.overrides
+    assert {env: rows[f"{env}/batch"].impossible for env in ("webshop", "movie", "weather")} == {
+        "webshop": "",
+        "movie": "",
+        "weather": f"{tmp_path}/weather_record.jsonl, what the service answers: env.records=FOLDER (docs/pract.md)",
+    }
+    assert not any("records" in word for word in rows["webshop/batch"].jobs(tmp_path, 0)[0].overrides)
+    rows = asked_rows("table=pract size=paper env.data=d")
+    assert rows["academia/act"].impossible.startswith(
+        "FOLDER/academia_record.jsonl, what the service answers"
+    )
+
+
 def test_methods_that_no_recording_has_say_so(run) -> None:
     _, folder = run("table=pract", "size=tiny", "run=false")
     found = cells(folder)
@@ -498,7 +516,7 @@ def test_an_evaluation_that_its_budget_cut_short_is_no_cell(tmp_path: Path) -> N
         (["table=pract", "size=tiny", "seeds=0,1"], "seeds=: table=pract size=tiny replays recordings, which have one seed; leave it out"),  # noqa: E501
         ([*LATRO, "task.path=x"], "task.path=: table=latro_gsm8k size=tiny does not use it; it uses seeds"),
         ([*LATRO, "phi35_mini.path=x"], "phi35_mini.path=: table=latro_gsm8k size=tiny does not use it"),
-        (["table=pract", "size=paper", "env=webshop"], "env=: table=pract size=paper does not use it; it uses seeds, env.data"),  # noqa: E501
+        (["table=pract", "size=paper", "env=webshop"], "env=: table=pract size=paper does not use it; it uses seeds, env.data, env.records"),  # noqa: E501
         (["table=pract", "size=tiny", "train_latro.max_steps=2"], "train_latro.KEY=: table=pract does not run it; it runs optimize_pract, evaluate_pract"),  # noqa: E501
         ([*LATRO, "-m"], "-m: write key=value"),
         ([*LATRO, "train_latro.max_stpes=2"], "there is no key 'max_stpes' in this configuration; did you mean 'max_steps'?; no job was started"),  # noqa: E501
