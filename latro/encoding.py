@@ -39,7 +39,7 @@ class Encoder:
         one beginning-of-sequence token.
         """
         if not self.chat:
-            return list(self.tokenizer(prompt + self.prompt_suffix)["input_ids"])
+            return self.beginning_ids(prompt + self.prompt_suffix)
         turns = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
         turns.append({"role": "user", "content": prompt})
         text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -66,6 +66,15 @@ class Encoder:
     def rationale_ids(self, rationale: str) -> list[int]:
         """A given rationale as ids, as it follows a prompt."""
         return self.continuation_ids(rationale)
+
+    def beginning_ids(self, text: str) -> list[int]:
+        """A text that goes on, as ids: with the tokens that begin a text, and without those that some tokenizers add
+        at its end.
+        """
+        ids = list(self.tokenizer(text)["input_ids"])
+        while ids and ids[-1] in self.stop_token_ids:
+            ids.pop()
+        return ids
 
     def plain_ids(self, text: str) -> list[int]:
         """`text` as ids, with no special token added."""

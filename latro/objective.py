@@ -90,7 +90,8 @@ class ObjectiveConfig:
     epoch_unit: str | None = None
     """What `epochs` counts: passes over `prompts`, or over `samples` (an epoch is then 1/K of a pass)."""
     shuffle_rewards: bool = False
-    """A control that must not learn: advantages are permuted among a prompt's K rationales."""
+    """A control that teaches the rationales nothing: advantages are permuted among a prompt's K. The answer term still
+    learns, so that a control which must not learn at all has `answer_weight=0` besides."""
     importance_cap: float | None = None
     """Weigh each rationale by π(z|x) / μ(z|x), at most this, where another model μ draws than learns, such as a copy in
     another precision: without a cap that bites the gradient is unbiased again. None takes all for on-policy."""

@@ -90,6 +90,8 @@ def step_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
         groups.setdefault(sample.id, []).append(sample)
+    # Equal up to rounding, whatever the size of the rewards: some are likelihoods, which can be very small.
+    rounding = [1e-6 * max(abs(sample.reward) for sample in group) for group in groups.values()]
     spreads = [spread([sample.reward for sample in group]) for group in groups.values()]
     lessons = [spread([sample.advantage for sample in group]) for group in groups.values()]
     lengths = [sample.length for sample in samples]
@@ -99,7 +101,7 @@ def step_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     return {
         "reward": fmean(sample.reward for sample in samples),
         "reward_std": fmean(spreads),
-        "frac_reward_zero_std": fmean(value < 1e-6 for value in lessons),
+        "frac_reward_zero_std": fmean(value <= least for value, least in zip(lessons, rounding, strict=True)),
         "kl": fmean(sample.log_ratio for sample in samples),
         "completions/mean_length": fmean(lengths),
         "completions/min_length": min(lengths),

@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from latro.pretraining import TinyLlamaShape, byte_tokenizer, fit, tiny_llama
 from latro.tasks.base import Task
 from latro.types import Example
 
+THREADS = 1
+"""That pretraining computes with: sums are rounded otherwise by another number."""
 VERSION = 1
 """Raised whenever the same settings make other weights, so that no stale cache is used."""
 
@@ -41,7 +44,8 @@ class WindTunnel:
     """The recipe of a model that can reason but guesses; `prepare()` makes it, or finds it in the cache.
 
     Texts are `prompt + rationale + answer` of the task's train split, or for a guess `prompt + answer` with
-    the answer of any question, each closed by the end-of-text token. With both update counts 0 the model is
+    the answer of any question, with the task's separator between them as in training, each closed by the end-of-text
+    token. With both update counts 0 the model is
     random and any task will do; otherwise the task's examples need a rationale.
     """
 
@@ -80,8 +84,9 @@ class WindTunnel:
     def prepare(self) -> Path:
         """The model's Hugging Face folder, pretrained now unless the cache has it.
 
-        Weights are bit-identical for the same settings, seed, torch version and number of threads; all of
-        them are part of the folder's name. Safe to call from several processes: one trains, the others wait.
+        Weights are bit-identical for the same settings, seed and torch version; all of them are part of the folder's
+        name. They are made by one thread, so that they do not depend on how many there are. Safe to call from several
+        processes: one trains, the others wait.
         """
         examples = self.task.examples("train")
         recipe = self._recipe(examples)
@@ -106,14 +111,18 @@ class WindTunnel:
             for name in ("seed", "reasoning_updates", "guessing_updates", "reasoning_share", "batch_size")
         }
         texts = "\x00".join(f"{e.prompt}\x01{e.rationale}\x01{e.answer}" for e in examples)
-        return settings | {
-            "learning_rate": self.learning_rate,
-            "shape": asdict(self.shape),
-            "texts": hashlib.sha256(texts.encode()).hexdigest(),
-            "version": VERSION,
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-        }
+        return (
+            settings
+            | {
+                "learning_rate": self.learning_rate,
+                "shape": asdict(self.shape),
+                "texts": hashlib.sha256(texts.encode()).hexdigest(),
+                "version": VERSION,
+                "torch": torch.__version__,
+                "threads": THREADS,
+            }
+            | ({"separator": self.task.answer_separator} if self.task.answer_separator else {})
+        )
 
     def _pretrain(self, examples: Sequence[Example], recipe: dict[str, object], folder: Path) -> None:
         """Both stages. The folder appears only when complete: a killed run leaves none behind."""
@@ -127,15 +136,16 @@ class WindTunnel:
             if not updates:
                 continue
             generator = random.Random(f"wind tunnel, seed {self.seed}, stage {number}")
-            losses = fit(
-                model,
-                tokenizer,
-                self._batches(examples, updates, share, generator),
-                updates=updates,
-                learning_rate=self.learning_rate,
-                progress=self.progress,
-                description=description,
-            )
+            with threads(THREADS):
+                losses = fit(
+                    model,
+                    tokenizer,
+                    self._batches(examples, updates, share, generator),
+                    updates=updates,
+                    learning_rate=self.learning_rate,
+                    progress=self.progress,
+                    description=description,
+                )
             logger.info("%s: loss %.3f to %.3f nats per token", description, losses[0], losses[-1])
         unfinished = folder.with_name(folder.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -150,17 +160,31 @@ class WindTunnel:
     ) -> Iterator[list[tuple[str, str]]]:
         for _ in range(updates):
             rows = generator.choices(examples, k=self.batch_size)
+            between = self.task.answer_separator
             yield [
                 (
-                    row.prompt,
-                    reasoned(row) if generator.random() < share else generator.choice(examples).answer,
+                    row.prompt + ("\n" if between else ""),
+                    reasoned(row, between)
+                    if generator.random() < share
+                    else between + generator.choice(examples).answer,
                 )
                 for row in rows
             ]
 
 
-def reasoned(example: Example) -> str:
-    """The continuation that reasons: the example's own rationale and its answer line.
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Within the block torch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def reasoned(example: Example, separator: str = "") -> str:
+    """The continuation that reasons: the example's own rationale and, behind the separator, its answer line.
 
     Raises InputError if the example has no rationale.
     """
@@ -169,4 +193,4 @@ def reasoned(example: Example) -> str:
             f"{example.place}: example {example.id} has no rationale to learn; choose another task, or "
             "set model.reasoning_updates=0 model.guessing_updates=0 for a random model"
         )
-    return example.rationale + example.answer
+    return example.rationale + separator + example.answer

@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
     assert isinstance(given, dict)
     refuse_lost_logs(given)
     refuse_unsaved_best(given)
-    settled = {
+    settled: dict[str, Any] = {
         "output_dir": str(Path(cfg.output_dir) / "checkpoints"),
         "max_steps": cfg.max_steps or -1,
         "seed": cfg.seed,
@@ -70,6 +70,7 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
         "dataloader_pin_memory": torch.accelerator.is_available(),
         "disable_tqdm": True,
     }
+    refuse_settled(given, {**settled, **forced})
     try:
         with warnings.catch_warnings():  # trl still passes the old name of activation checkpointing
             warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*")
@@ -79,6 +80,15 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
         if isinstance(error.__cause__, ValueError | ImportError):
             raise InputError(f"trainer: {' '.join(str(error.__cause__).split())}") from error
         raise
+
+
+def refuse_settled(given: Mapping[Any, Any], settled: Iterable[str]) -> None:
+    """Raise InputError for an argument that a run settles by itself: it would be shown, and do nothing."""
+    ours = {"num_train_epochs": "epochs", "max_steps": "max_steps", "seed": "seed", "report_to": "logger"}
+    for name in settled:
+        if given.get(name) is not None:
+            instead = f"use {ours[name]}=" if name in ours else "leave it out"
+            raise InputError(f"trainer.{name}={given[name]}: the run settles this by itself; {instead}")
 
 
 def refuse_lost_logs(given: Mapping[Any, Any]) -> None:

@@ -23,8 +23,11 @@ class Recorder(TrainerCallback):
     def __init__(self, run: Run) -> None:
         self.run = run
         self.monitor = HealthMonitor()
-        for row in run.rows("metrics") if (run.folder / "metrics.jsonl").exists() else ():
-            self.warnings(row)  # a run that is taken up knows what it has seen, and what it has said
+        self.said: set[tuple[int, str]] = set()
+        if run.writes:  # alone: another process might read what is being cut
+            for row in written(run, "metrics"):
+                self.warnings(row)  # a run that is taken up knows what it has seen, and what it has said
+            self.said = {(row["step"], row["warning"]) for row in written(run, "health")}
         self.step_started = time.perf_counter()
 
     def on_train_begin(
@@ -79,7 +82,8 @@ class Recorder(TrainerCallback):
             return
         self.run.append("metrics", [{"step": state.global_step, **row}])
         warnings = self.warnings(row)
-        self.run.append("health", [{"step": state.global_step, "warning": warning} for warning in warnings])
+        fresh = [text for text in warnings if (state.global_step, text) not in self.said]
+        self.run.append("health", [{"step": state.global_step, "warning": text} for text in fresh])
         for warning in warnings:
             tqdm.write(f"warning, step {state.global_step}: {warning}", file=sys.stderr)
 
@@ -89,9 +93,29 @@ class Recorder(TrainerCallback):
         return self.monitor.evaluation(evaluation) if evaluation else self.monitor.step(row)
 
 
+def written(run: Run, table: str) -> list[dict[str, Any]]:
+    """The rows of a table, none if it was not begun."""
+    return run.rows(table) if (run.folder / f"{table}.jsonl").exists() else []
+
+
 def renamed(name: str) -> str:
     """`eval_accuracy` as `eval/accuracy`: the trainer insists on the one, trackers and readers on the other."""
     return "eval/" + name.removeprefix("eval_") if name.startswith("eval_") else name
+
+
+class BestFound(TrainerCallback):
+    """Finds the best checkpoint in the run's own folder: a state that is loaded names it by where it was written."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Name it as it lies now."""
+        place = self.run.checkpoints / f"checkpoint-{state.best_global_step}"
+        if state.best_global_step and place.is_dir():
+            state.best_model_checkpoint = str(place)
 
 
 class ProgressBar(TrainerCallback):

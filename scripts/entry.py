@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -40,7 +41,8 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
             if asked_for(sys.argv[1:]):
                 guard(print_help, config_name, config_name=config_name)
                 return
-            guarded = functools.wraps(task)(functools.partial(guard, task, config_name=config_name))
+            guarded = functools.wraps(task)(functools.partial(one_job, task, config_name=config_name))
+            guard(refuse_secret_sweep, sys.argv[1:], config_name=config_name)
             guard(
                 hydra.main(version_base="1.3", config_path="../conf", config_name=config_name)(guarded),
                 config_name=config_name,
@@ -51,9 +53,23 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
     return decorate
 
 
+def in_multirun() -> bool:
+    """Whether this is a job of Hydra's -m."""
+    return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def refuse_secret_sweep(arguments: list[str]) -> None:
+    """Raise InputError for a secret on the command line of Hydra's -m, which writes it into multirun.yaml."""
+    if {"-m", "--multirun"} & set(arguments) and masked_command(arguments) != arguments:
+        raise LatroInputError(
+            "-m would write the secret of this command line into multirun.yaml: give it by the environment, or use "
+            "scripts.sweep"
+        )
+
+
 def variant() -> str:
     """The part of a sweep job's folder that its own overrides make; nothing outside a sweep."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+    if not in_multirun():
         return ""
     named_already = ("experiment", "seed", "output_dir", "overwrite", "resume", "hydra")
     overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith(named_already)]
@@ -64,7 +80,7 @@ def weights(*, _root_: DictConfig) -> str:
     """The configuration's model as a folder's name: its path or hub id, or the class that makes it."""
     model = _root_.model
     name = model.get("path") or model.get("hub_id") or model._target_.rpartition(".")[2]
-    return re.sub(r"[^\w.=,-]+", "__", str(name).strip("/"))[-100:]
+    return re.sub(r"[^\w.=,-]+", "__", str(name).strip("./"))[-100:] or "here"
 
 
 def where_bfloat16_is_fast(then: object, otherwise: object) -> object:
@@ -79,7 +95,7 @@ OmegaConf.register_new_resolver("weights", weights, replace=True)
 OmegaConf.register_new_resolver("where_bfloat16_is_fast", where_bfloat16_is_fast, replace=True)
 
 
-def guard(call: Callable[..., None], *arguments: DictConfig | str, config_name: str) -> None:
+def guard(call: Callable[..., None], *arguments: Any, config_name: str) -> None:
     """Call, and turn what the user can mend into one line and an exit status."""
     try:
         call(*arguments)
@@ -90,6 +106,20 @@ def guard(call: Callable[..., None], *arguments: DictConfig | str, config_name: 
         if line is None:
             raise
         sys.exit(fail(line))
+
+
+def one_job(task: Callable[[DictConfig], None], cfg: DictConfig, *, config_name: str) -> None:
+    """Do what the script is for. Of a multirun, a job that fails says so and leaves the others to go on."""
+    if not in_multirun():
+        guard(task, cfg, config_name=config_name)
+        return
+    try:
+        task(cfg)
+    except Exception as error:
+        line = explain(error, config_name)
+        if line is not None:
+            fail(line)
+        raise
 
 
 def status_of(call: Callable[[], int], stopped: str) -> int:

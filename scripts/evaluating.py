@@ -1,6 +1,7 @@
 """The wiring of an evaluation: read the split, go on where it was, grade, write, print."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ GRADED = ("greedy", "majority", "choices")
 def evaluate_model(cfg: DictConfig) -> list[Item]:
     """Evaluate as `cfg` says and return one item per example, in order."""
     quiet_libraries()
+    refuse_launcher()
     check_config(cfg)
     config = instantiate(cfg.evaluation)
     vllm = vllm_config(cfg, config.engine)
@@ -87,6 +89,16 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
     counts = {"original": len(rows), "left_out": len(left_out)}
     report(cfg, run, task, ordered, counts, time.perf_counter() - started)
     return ordered
+
+
+def refuse_launcher() -> None:
+    """Raise InputError under a launcher of several processes: each would evaluate everything, into one folder."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise InputError(
+            f"evaluate_latro is one process, and {processes} were launched: start it by `python -m "
+            "scripts.evaluate_latro`, with evaluation.engine=vllm for speed, or several by scripts.sweep"
+        )
 
 
 def refuse_outdated(items: Mapping[str, Item], examples: Sequence[Example], task: Task, table: Path) -> None:

@@ -41,7 +41,8 @@ def finish(
     best = run.folder / "best"
     trainer.save_model(str(best))
     state = trainer.state
-    if not cfg.trainer.load_best_model_at_end and not was_evaluated(state.global_step, state.log_history):
+    last = not cfg.trainer.load_best_model_at_end or state.best_model_checkpoint is None
+    if last and not was_evaluated(state.global_step, state.log_history):
         trainer.evaluate()  # so that the weights that are kept have rows in the validation table
     with trainer.generating() as model:
         items = validator.items(model)

@@ -125,9 +125,8 @@ def knobs(ground: Ground, beta: float, K: int, official: Sequence[str] = ()) -> 
         ablation(ground, f"reward={name}", "reward", f"reward {name}", f"objective.reward={name}")
         for name in REWARDS
     ]
-    shuffled = ablation(
-        ground, "shuffled", "control", "rewards shuffled: must not learn", "objective.shuffle_rewards=true"
-    )
+    nothing = ("objective.shuffle_rewards=true", "objective.answer_weight=0")
+    shuffled = ablation(ground, "shuffled", "control", "rewards shuffled, λ=0: must not learn", *nothing)
     return [*rows, shuffled]
 
 

@@ -176,19 +176,19 @@ async def _array(plan: Plan, jobs: Chain, ended: Ended) -> None:
     try:
         executor = submitit.AutoExecutor(folder=plan.folder / "submitit", cluster=cluster)
         executor.update_parameters(**_cluster_parameters(plan, cluster))
+        with executor.batch():  # submitted as it is closed
+            waiting = [
+                (
+                    job,
+                    executor.submit(
+                        cluster_child, command(plan, job, further), str(log_of(plan, job)), str(Path.cwd())
+                    ),
+                )
+                for job, further in jobs
+            ]
     except (RuntimeError, TypeError, NameError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"launcher={plan.config.launcher}: {reason}; see slurm={{...}}") from None
-    with executor.batch():
-        waiting = [
-            (
-                job,
-                executor.submit(
-                    cluster_child, command(plan, job, further), str(log_of(plan, job)), str(Path.cwd())
-                ),
-            )
-            for job, further in jobs
-        ]
     started = time.monotonic()
     try:
         while waiting:

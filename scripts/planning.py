@@ -87,7 +87,8 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
             "Mixed precision is not counted: activations take less than that, and a copy of the weights is added."
         )
     if cfg.devices:
-        show_devices(model, hardware, mean_work, max(lengths), list(cfg.devices), str(cfg.sharding))
+        devices = [cfg.devices] if isinstance(cfg.devices, int) else list(cfg.devices)
+        show_devices(model, hardware, mean_work, max(lengths), devices, str(cfg.sharding))
     return {"memory": memory, "seconds": seconds, "steps": steps, "hardware": hardware.name}
 
 

@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from importlib import metadata
 from pathlib import Path
@@ -48,8 +48,15 @@ PACKAGES = (
 PLAN_KEYS = ("plan", "hardware", "devices", "sharding")
 FREE_KEYS = ("output_dir", "resume", "overwrite", "logger", "show_samples", "push_to_hub", *PLAN_KEYS)
 """Keys that may differ when a run is taken up again."""
-BEGUN = frozenset({LOCK, "events.jsonl"})
-"""What a run may leave that was killed before it wrote its configuration."""
+COST_KEYS = (
+    "chunk", "sampling.batch_rows", "evaluation.batch_rows", "scoring.rows", "scoring.head_memory", "vllm",
+    "model.cache_dir",
+)  # fmt: skip
+"""Further ones, whose value is a matter of time and memory: figures change by rounding, if at all."""
+BEGUN = frozenset({LOCK, "events.jsonl", "config.yaml"})
+"""What a run may leave that was killed before it wrote its configuration and environment."""
+RUN_ID = "wandb_run_id.txt"
+"""What W&B calls the run."""
 EVALUATIONS = ("metrics", "validation")
 """Tables with rows of evaluations."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -71,6 +78,8 @@ class Run:
         self.overwrite = bool(cfg.get("overwrite", False))
         self.resumes = bool(cfg.get("resume", True))
         self.config = resolved(cfg)
+        self.forgotten: set[tuple[int, bool]] = set()
+        """Rows of metrics that `rewind` dropped, by step and whether they are an evaluation's: trackers have them."""
         self.model: dict[str, str | None] | None = None
         """Which weights are run, by `scripts.sessions.model_record`; given before the folder is opened."""
         if writes:
@@ -108,7 +117,7 @@ class Run:
         refuse_unwritable(self.folder)
         if self.overwrite:
             there = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
-            if "config.yaml" not in there and there - BEGUN:
+            if not {"config.yaml", "environment.json"} <= there and there - BEGUN:
                 raise InputError(
                     f"output_dir={self.folder} is no run folder; overwrite=true would delete its files"
                 )
@@ -117,8 +126,9 @@ class Run:
 
     def refuse_other_run(self) -> None:
         """Raise InputError if the folder holds a finished run, or one of another configuration."""
-        before = read_config(self.folder)
-        changed = sorted(k for k in differing(before, self.config) if k.split(".")[0] not in FREE_KEYS)
+        different = sorted(differing(read_config(self.folder), self.config))
+        # Wherever the weights lie now, they are held against those that the run was begun with, by their fingerprint.
+        changed = [key for key in different if not under(key, (*FREE_KEYS, *COST_KEYS, "model.path"))]
         if changed:
             names = ", ".join(changed[:4]) + (" ..." if len(changed) > 4 else "")
             raise InputError(
@@ -129,6 +139,9 @@ class Run:
             raise InputError(
                 f"{self.folder} holds a finished run; choose another output_dir, or overwrite=true"
             )
+        costs = [key for key in different if under(key, COST_KEYS)]
+        if costs:
+            print(f"gone on with under another {', '.join(costs)}: same up to rounding", file=sys.stderr)
 
     def begun(self) -> bool:
         """Whether there is something of a model's to go on with: a checkpoint, or items of an evaluation."""
@@ -182,13 +195,27 @@ class Run:
         state = read_json(self.checkpoints / f"checkpoint-{step}" / "trainer_state.json")
         known = state is None or was_evaluated(step, state.get("log_history", ()))
         for table in self.folder.glob("*.jsonl"):
-            kept = [line for line in whole_lines(table) if up_to(line, step)]
-            if not known and table.stem in EVALUATIONS:
-                kept = [line for line in kept if not evaluates(line, step)]
-            write_text(table, "".join(kept))
+            again = not known and table.stem in EVALUATIONS
+            dropped = cut_table(table, lambda row, again=again: is_behind(row, step, evaluated_again=again))
+            if table.stem == "metrics":
+                self.forgotten = {(row["step"], has_evaluation(row)) for row in dropped}
         for path in self.checkpoints.glob("checkpoint-*"):
             if not is_complete(path) or step_of(path) > step:
                 shutil.rmtree(path)
+
+
+def forget_trackers(run: Run) -> None:
+    """Let the trackers of a run that begins anew begin anew as well."""
+    if run.writes:
+        (run.folder / RUN_ID).unlink(missing_ok=True)
+        shutil.rmtree(
+            run.checkpoints / "runs", ignore_errors=True
+        )  # TensorBoard's, where transformers puts them
+
+
+def under(key: str, names: Iterable[str]) -> bool:
+    """Whether a dotted key is one of the names, or stands below one."""
+    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 def refuse_unwritable(folder: Path, key: str = "output_dir") -> None:
@@ -232,13 +259,53 @@ def whole_lines(table: Path) -> list[str]:
     return [line + "\n" for line in text.split("\n")[:-1]]
 
 
-def up_to(line: str, step: int) -> bool:
-    """Whether a table's line is whole and belongs to a step not later than `step`."""
+def cut_table(table: Path, behind: Callable[[Mapping[str, Any]], bool]) -> list[dict[str, Any]]:
+    """Drop torn lines and the rows that are behind, and return these rows.
+
+    They stand at the end, as rows are in the order of steps, so that a table is cut there and not written anew: it may
+    be larger than memory.
+    """
+    kept, dropped = [], []
+    cut: int | None = None
+    with table.open("r+b") as file:
+        end = 0
+        for line in file:
+            row = whole_row(line)
+            if row is None or behind(row):
+                cut = end if cut is None else cut
+                dropped += [] if row is None else [row]
+            elif cut is not None:
+                kept.append(line)
+            end += len(line)
+        if cut is None:
+            return []
+        if not kept:
+            file.truncate(cut)
+            return dropped
+        file.seek(0)
+        first = file.read(cut)
+    write_text(table, (first + b"".join(kept)).decode())
+    return dropped
+
+
+def whole_row(line: bytes) -> dict[str, Any] | None:
+    """The row of a table's line; None if the line is torn. A letter may be torn, too."""
     try:
         row = json.loads(line)
-    except json.JSONDecodeError:
-        return False
-    return line.endswith("\n") and row.get("step", 0) <= step
+    except ValueError:
+        return None
+    return row if line.endswith(b"\n") and isinstance(row, dict) else None
+
+
+def is_behind(row: Mapping[str, Any], step: int, *, evaluated_again: bool) -> bool:
+    """Whether a row is of a later step than this, or of this step's evaluation where that is made again."""
+    at = row.get("step", 0)
+    return at > step or (evaluated_again and at == step and has_evaluation(row))
+
+
+def has_evaluation(row: Mapping[str, Any]) -> bool:
+    """Whether a row of `metrics`, or of `validation`, which has no others, belongs to an evaluation."""
+    return "id" in row or any(name.startswith("eval/") for name in row)
 
 
 def was_evaluated(step: int, log_history: Iterable[Mapping[str, Any]]) -> bool:
@@ -246,12 +313,6 @@ def was_evaluated(step: int, log_history: Iterable[Mapping[str, Any]]) -> bool:
     return any(
         row.get("step") == step and any(name.startswith("eval_") for name in row) for row in log_history
     )
-
-
-def evaluates(line: str, step: int) -> bool:
-    """Whether a line of `metrics` or of `validation`, which has rows of nothing else, is of the step's evaluation."""
-    row = json.loads(line)
-    return row["step"] == step and ("id" in row or any(name.startswith("eval/") for name in row))
 
 
 def write_text(path: Path, text: str) -> None:

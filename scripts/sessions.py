@@ -1,6 +1,6 @@
 """The sessions of a run: what each began with, kept in environment.json, and what must not change between them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,16 @@ def refuse_unlike(folder: Path, before: Mapping[str, Any], present: Mapping[str,
             f"{folder} was begun by {processes} process(es), and {now} would go on with it, on other batches; start it "
             f"with {processes}, {OTHERWISE}"
         )
+
+
+def refuse_mixed(models: Sequence[Mapping[str, Any]]) -> None:
+    """Raise InputError if processes of one run loaded different weights, as where the hub answered some of them."""
+    for model in models:
+        if identities(model) != identities(models[0]):
+            raise InputError(
+                f"processes loaded different weights: {said(models[0])}, and {said(model)}; make the same ones "
+                "available to all, or give a folder with model.path="
+            )
 
 
 def identities(model: Mapping[str, Any]) -> tuple[Any, Any]:

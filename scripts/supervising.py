@@ -14,14 +14,14 @@ from latro.errors import InputError
 from latro.rollout.choosing import make_engine
 from latro.sft import SftBaseline, supervised_row
 from latro.types import Example, LeftOut
-from scripts.arguments import arguments, join_processes
+from scripts.arguments import arguments, join_processes, warn_of_rounding
 from scripts.building import build_encoder, build_model, build_task, context_length
-from scripts.callbacks import ProgressBar, Recorder
+from scripts.callbacks import BestFound, ProgressBar, Recorder
 from scripts.checking import check_config
 from scripts.finishing import check_push, finish
 from scripts.model_card import SUPERVISED
 from scripts.run import Run
-from scripts.tracking import tracker
+from scripts.tracking import send_once, tracker
 from scripts.training import fitting_rows, open_run, quiet_libraries, read_rows
 from scripts.validating import Validator
 
@@ -40,6 +40,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     task = build_task(cfg)
     rows = read_rows(cfg, task)
     loaded, _ = build_model(cfg)
+    warn_of_rounding(loaded.model, args)
     encoder = build_encoder(loaded, task, cfg.separator)
     room = evaluation.max_tokens
     examples, validation, left_out = fitting_rows(
@@ -57,12 +58,13 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
             encoder=encoder,
             examples=examples,
             args=args,
-            callbacks=[Recorder(run), bar, *callbacks],
+            callbacks=[Recorder(run), BestFound(run), bar, *callbacks],
         )
         validator = Validator(trainer, run, encoder, task, validation, evaluation)
         trainer.validate = validator
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
+        send_once(trainer, run.forgotten)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             seconds = time.perf_counter() - started

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
 from scripts.folders import read_config
-from scripts.run import FREE_KEYS, differing, resolved
+from scripts.run import COST_KEYS, FREE_KEYS, differing, resolved, under
 from scripts.sweep_plan import Job
 from scripts.sweep_results import read_outcome, read_whole
 
@@ -19,7 +19,9 @@ BUDGET = "budget"
 def is_finished(job: Job, cfg: DictConfig) -> bool:
     """Whether nothing of the job is left to do."""
     outcome = read_outcome(job.folder)
-    return outcome is not None and not (outcome.get("stopped") and BUDGET in map(_first, _changed(job, cfg)))
+    return outcome is not None and not (
+        outcome.get("stopped") and any(under(key, (BUDGET,)) for key in _changed(job, cfg))
+    )
 
 
 def refuse_outdated(job: Job, missing: Collection[Path]) -> None:
@@ -49,8 +51,8 @@ def refuse_other_runs(job: Job, cfg: DictConfig) -> None:
 def changed_keys(job: Job, cfg: DictConfig) -> list[str]:
     """The keys in which the run that the job's folder holds, if any, is of another configuration."""
     outcome = read_outcome(job.folder) or {}
-    free = (*FREE_KEYS, BUDGET) if outcome.get("stopped") else FREE_KEYS
-    return [key for key in _changed(job, cfg) if _first(key) not in free]
+    free = (*FREE_KEYS, *COST_KEYS, *((BUDGET,) if outcome.get("stopped") else ()))
+    return [key for key in _changed(job, cfg) if not under(key, free)]
 
 
 def _changed(job: Job, cfg: DictConfig) -> list[str]:
@@ -67,7 +69,3 @@ def _of_machine(cfg: DictConfig, key: str) -> bool:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return "where_bfloat16_is_fast" in str(value)
-
-
-def _first(key: str) -> str:
-    return key.partition(".")[0]

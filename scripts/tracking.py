@@ -1,6 +1,6 @@
 """Experiment trackers: none, Weights & Biases, TensorBoard. The trainer's own callbacks send the metrics."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from latro.errors import InputError
 from latro.records import Sample
-from scripts.run import Run
+from scripts.run import RUN_ID, Run
 
 TRACKERS = ("none", "wandb", "tensorboard")
 MODES = ("online", "offline", "disabled")
@@ -43,7 +43,7 @@ def tracker(logger: DictConfig, run: Run) -> Iterator[Any]:
         return
     import wandb
 
-    id_file = run.folder / "wandb_run_id.txt"
+    id_file = run.folder / RUN_ID
     known = id_file.read_text().strip() if id_file.exists() else None
     try:
         tracked = start_wandb(logger, run, known)
@@ -72,6 +72,25 @@ def start_wandb(logger: DictConfig, run: Run, known: str | None) -> Any:
         config=run.config,
         dir=run.folder,
     )
+
+
+def send_once(trainer: Any, sent: Collection[tuple[int, bool]]) -> None:
+    """Let the trainer's trackers pass over rows that they have from an earlier session: (step, of an evaluation)."""
+    from transformers.integrations import TensorBoardCallback, WandbCallback
+
+    for callback in trainer.callback_handler.callbacks:
+        if sent and isinstance(callback, TensorBoardCallback | WandbCallback):
+            callback.on_log = _once(callback.on_log, sent)
+
+
+def _once(on_log: Callable[..., None], sent: Collection[tuple[int, bool]]) -> Callable[..., None]:
+    def fresh_alone(args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+        names = list(logs or ())
+        evaluation = any(name.startswith("eval_") for name in names)
+        if (state.global_step, evaluation) not in sent or "train_runtime" in names:
+            on_log(args, state, control, logs=logs, **more)
+
+    return fresh_alone
 
 
 def log_samples(tracked: Any, samples: list[Sample]) -> None:

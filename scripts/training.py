@@ -3,12 +3,13 @@
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import gather_object
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
@@ -31,13 +32,13 @@ from scripts.building import (
     vllm_config,
     vllm_maker,
 )
-from scripts.callbacks import ProgressBar, Recorder, SampleWriter
+from scripts.callbacks import BestFound, ProgressBar, Recorder, SampleWriter
 from scripts.checking import check_config
 from scripts.finishing import check_push, finish
 from scripts.model_card import LATRO
-from scripts.run import Run, step_of
-from scripts.sessions import model_record
-from scripts.tracking import log_samples, tracker
+from scripts.run import Run, forget_trackers, step_of
+from scripts.sessions import model_record, refuse_mixed
+from scripts.tracking import log_samples, send_once, tracker
 from scripts.validating import Validator
 
 ANSWER_ROOM = 32
@@ -85,15 +86,16 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
             sampling=sampling,
             scoring=instantiate(cfg.scoring),
             markers=task.answer_markers,
-            callbacks=[Recorder(run), bar, *callbacks],
+            callbacks=[Recorder(run), BestFound(run), bar, *callbacks],
             vllm=vllm_maker(vllm, encoder, [(examples, room), (validation, evaluation.max_tokens)]),
         )
         trainer.validation_engine = evaluation.engine
         trainer.validate = validator = Validator(trainer, run, encoder, task, validation, evaluation)
         writer = SampleWriter(run, cfg.show_samples)
-        trainer.on_samples = partial(on_samples, writer, tracked, cfg.trainer.eval_steps)
+        trainer.on_samples = partial(on_samples, writer, tracked, cfg.trainer.eval_steps, run.forgotten)
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
+        send_once(trainer, run.forgotten)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             seconds, details = time.perf_counter() - started, {"objective": asdict(objective)}
@@ -104,10 +106,16 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     return run
 
 
-def on_samples(writer: SampleWriter, tracked: Any, every: int, samples: list[Sample]) -> None:
-    """Write one step's samples, and send those of every evaluation step to the tracker."""
+def on_samples(
+    writer: SampleWriter,
+    tracked: Any,
+    every: int,
+    sent: Collection[tuple[int, bool]],
+    samples: list[Sample],
+) -> None:
+    """Write one step's samples, and send those of every evaluation step to the tracker, unless it has them."""
     writer(samples)
-    if tracked is not None and samples[0].step % every == 0:
+    if tracked is not None and samples[0].step % every == 0 and (samples[0].step, False) not in sent:
         log_samples(tracked, samples)
 
 
@@ -123,6 +131,7 @@ def quiet_libraries() -> None:
 def open_run(run: Run, cfg: DictConfig, args: TrainingArguments, loaded: LoadedModel) -> Path | None:
     """Open the run folder on the main process, then find the checkpoint to go on from, if any, on all."""
     run.model = model_record(loaded.source)
+    refuse_mixed(gather_object([run.model]))
     with args.main_process_first(desc="opening the run folder"):
         if run.writes:
             run.open(overwrite=run.overwrite)
@@ -137,6 +146,9 @@ def resumable(run: Run, cfg: DictConfig, args: TrainingArguments, model: Any) ->
     checkpoint = run.last_checkpoint() if cfg.resume else None
     if checkpoint is None:
         run.rewind(-1)
+        if not cfg.resume:
+            run.forgotten = set()
+            forget_trackers(run)
         return None
     check_same_architecture(model, checkpoint)
     step = step_of(checkpoint)

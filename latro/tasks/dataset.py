@@ -145,9 +145,10 @@ class DatasetTask(SplitTask):
         if not carve or split not in ("train", *carve):
             return {split: self._parsed(source, split)}
         parts: dict[str, list[Example]] = {name: [] for name in ("train", *carve)}
+        # A split has its bucket whichever others there are: it holds the same rows once another one is given.
+        carved = {self.carved.index(name): name for name in carve}
         for example in self._parsed(source, "train"):
-            number = bucket(example.question, self.validation_one_in)
-            parts[carve[number] if number < len(carve) else "train"].append(example)
+            parts[carved.get(bucket(example.question, self.validation_one_in), "train")].append(example)
         return {name: tuple(examples) for name, examples in parts.items()}
 
     def _to_carve(self, source: Source) -> tuple[str, ...]:

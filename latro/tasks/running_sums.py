@@ -63,7 +63,7 @@ class RunningSums:
         self._test_is_open = True
 
     def examples(self, split: str) -> Sequence[Example]:
-        """All examples of a split, in the fixed shuffled order, which other sizes cut at other places."""
+        """All examples of a split, in a shuffled order: the same in every run of these sizes, another of others."""
         first_train = self.test_size + self.validation_size
         slices = {
             "test": slice(0, self.test_size),

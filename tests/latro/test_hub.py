@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from latro.errors import InputError
 from latro.models import ModelConfig, load_policy
 from tests.latro.tiny_models import tiny_folder
 
@@ -33,6 +34,9 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             path = urlsplit(self.path).path
             if path.startswith("/api/models/nobody/toy/tree/"):
                 body = json.dumps([file_entry(folder / name) for name in names]).encode()
+            elif path.startswith("/api/models/nobody/pickled"):
+                siblings = [{"rfilename": name} for name in ("config.json", "pytorch_model.bin")]
+                body = json.dumps({"id": "nobody/pickled", "sha": SHA, "siblings": siblings}).encode()
             elif path.startswith("/api/models/nobody/toy"):
                 siblings = [{"rfilename": name} for name in names]
                 body = json.dumps({"id": "nobody/toy", "sha": SHA, "siblings": siblings}).encode()
@@ -70,6 +74,13 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def file_entry(path: Path) -> dict[str, object]:
     """A file as the hub lists it."""
     return {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": "1" * 40}
+
+
+def test_a_repository_of_pickled_weights_alone_is_named_as_such(served) -> None:
+    with pytest.raises(
+        InputError, match=r"model.hub_id=nobody/pickled: it has no safetensors weights, and others"
+    ):
+        load_policy(ModelConfig(hub_id="nobody/pickled"))
 
 
 def test_what_was_downloaded_is_found_without_a_connection(served, monkeypatch: pytest.MonkeyPatch) -> None:

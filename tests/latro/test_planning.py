@@ -91,6 +91,7 @@ def held(scoring: ScoringConfig, lora: bool, checkpointing: bool = False, ending
     [
         (ScoringConfig(), False, False),
         (ScoringConfig(head_memory=0.5e6 / 2**30), False, False),
+        (ScoringConfig(head_memory=1.0), False, False),
         (ScoringConfig(), True, False),
         (ScoringConfig(fused_head=False), False, False),
         (ScoringConfig(rows=2), False, False),
@@ -102,6 +103,7 @@ def held(scoring: ScoringConfig, lora: bool, checkpointing: bool = False, ending
     ids=[
         "fused",
         "less kept",
+        "all kept",
         "lora",
         "plain head",
         "rows",
@@ -165,6 +167,15 @@ def test_flops_are_the_papers_arithmetic():
     body, head = 23_592_960, 16_777_216
     assert flop["reference"] + flop["update"] == pytest.approx(2 * 8 * (1236 * body + 836 * head))
     assert flop["decode"] == pytest.approx(2 * 8 * 200 * (body + head))
+
+
+def test_logits_that_are_not_kept_cost_the_heads_product_once_more():
+    work = Work(prompts=1, micro_batches=1, K=8, prompt=100, rationale=200, answer=12)
+    model, body, head = model_sizes(CONFIG, "config.json"), 23_592_960, 16_777_216
+    half = 8 * 212 * 32768 * 4 / 2 / 2**30
+    for memory, products in ((0.0, 1048), (half, 942), (1.0, 836)):
+        flop = flop_parts(model, replace(work, head_memory=memory))
+        assert flop["reference"] + flop["update"] == pytest.approx(2 * 8 * (1236 * body + products * head))
 
 
 def test_memory_adds_up():

@@ -46,3 +46,12 @@ def test_a_copy_in_bfloat16_keeps_its_rotary_frequencies(copied: str) -> None:
     assert cast.lm_head.weight is cast.model.embed_tokens.weight
     assert cast.model.rotary_emb.inv_freq.dtype == torch.float32
     assert torch.equal(cast.model.rotary_emb.inv_freq, policy.model.rotary_emb.inv_freq)
+
+
+def test_a_copy_takes_the_policys_present_weights_when_it_is_renewed() -> None:
+    policy = tiny_model("llama", tiny_tokenizer("llama"))
+    copied = LowPrecisionCopy(policy, torch.bfloat16)
+    with torch.no_grad():
+        policy.lm_head.weight.fill_(0.75)  # exact in bfloat16
+    assert copied.renewed(policy).lm_head.weight.unique().tolist() == [0.75]
+    assert not any(parameter.requires_grad for parameter in copied.model.parameters())

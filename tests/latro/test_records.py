@@ -104,6 +104,13 @@ def test_metrics_of_a_step_under_trls_names():
     assert metrics == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("rewards", "share"), [((1e-9, 3e-9), 0.0), ((2e-9, 2e-9), 1.0), ((0.0, 0.0), 1.0)])
+def test_small_rewards_teach_as_large_ones_do(rewards: tuple[float, float], share: float):
+    mean = sum(rewards) / 2
+    metrics = step_metrics([sample(k=k, reward=r, advantage=2 * (r - mean)) for k, r in enumerate(rewards)])
+    assert metrics["frac_reward_zero_std"] == share
+
+
 def test_how_far_the_sampler_is_from_the_policy_is_told_where_it_is_known():
     metrics = step_metrics([sample(log_drawn=-5.0), sample(log_drawn=-6.5, k=1), sample(k=2)])
     assert metrics["latro/sampler_kl"] == pytest.approx(0.25)

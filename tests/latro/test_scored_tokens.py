@@ -35,12 +35,14 @@ PLAIN = ScoringConfig(fused_head=False)
 ROW = 6 * 8 / 2**30  # GiB of one row of logits: six tokens in double precision
 WAYS = {
     "fused": ScoringConfig(),
-    "fused, nothing kept": ScoringConfig(head_memory=0),
+    "fused, all kept": ScoringConfig(head_memory=1.0),
     "fused, seven rows kept": ScoringConfig(head_memory=7 * ROW),
     "shared prompt": ScoringConfig(share_prompt=True),
+    "shared prompt, all kept": ScoringConfig(share_prompt=True, head_memory=1.0),
     "shared prompt, plain head": ScoringConfig(share_prompt=True, fused_head=False),
     "slices of one": ScoringConfig(rows=1),
     "slices of four": ScoringConfig(rows=4),
+    "slices, all kept": ScoringConfig(rows=4, head_memory=1.0),
     "slices, plain head": ScoringConfig(rows=4, fused_head=False),
 }
 

@@ -1,7 +1,9 @@
 """The training loop on a toy Llama: every reward and preset takes a step, and what it reports adds up."""
 
 import itertools
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from latro.objective import ObjectiveConfig, Reward
 from latro.sampling import SamplingConfig
 from latro.scored_tokens import ScoringConfig, refuse_misfits
 from latro.tasks.gsm8k import Gsm8k
+from latro.trainer import LatroTrainer
 from tests.latro.test_architectures import ROWS, Stepped, task  # noqa: F401 - a fixture
 from tests.latro.tiny_models import tiny_folder
 
@@ -98,7 +101,7 @@ def test_every_way_of_scoring_takes_the_same_step(lora, llama, task, tmp_path) -
     assert float(plain.norm()) > 1e-3
     ways = [
         {"scoring": ScoringConfig()},
-        {"scoring": ScoringConfig(head_memory=0)},
+        {"scoring": ScoringConfig(head_memory=1.0)},
         {"scoring": ScoringConfig(share_prompt=True)},
         {"scoring": ScoringConfig(rows=2)},
         {"scoring": ScoringConfig(rows=4), "activation_checkpointing": True},
@@ -163,3 +166,33 @@ def test_a_step_towards_the_answer_makes_it_more_likely(llama, task, tmp_path) -
     assert scores[-1] > scores[0] + 5
     assert isinstance(task, Gsm8k)
     assert len(ROWS) == 4
+
+
+@pytest.mark.parametrize(
+    ("objective", "temperature"),
+    [(ObjectiveConfig(), 0.5), (ObjectiveConfig(preset="official_code"), 1.0)],
+    ids=["another temperature", "stop not scored"],
+)
+def test_rationales_are_scored_as_they_were_drawn(objective, temperature, llama, task, tmp_path) -> None:  # noqa: F811
+    long = SamplingConfig(rationales_per_prompt=8, max_rationale_tokens=64, temperature=temperature)
+    stepped = Stepped(llama, task, tmp_path, objective=objective, sampling=long)
+    assert stepped.metrics("latro/sampler_gap") == [pytest.approx(0, abs=1e-3)]
+
+
+def test_metrics_of_several_steps_are_their_mean(llama, task, tmp_path) -> None:  # noqa: F811
+    stepped = Stepped(llama, task, tmp_path, max_steps=2, logging_steps=2)
+    assert [sample.step for sample in stepped.samples] == [1] * 6 + [2] * 6
+    assert stepped.metrics("reward") == [pytest.approx(sum(s.reward for s in stepped.samples) / 12)]
+    assert stepped.metrics("loss") == [pytest.approx(sum(s.loss for s in stepped.samples) / 12, rel=1e-4)]
+
+
+def test_a_loss_that_is_no_number_names_its_step_and_its_prompts() -> None:
+    trainer = object.__new__(LatroTrainer)
+    trainer.state = SimpleNamespace(global_step=4)
+    examples = [SimpleNamespace(id=id) for id in ("q1", "q2", "q3")]
+    trainer.refuse_broken(torch.zeros(3, 2), examples)
+    broken = torch.tensor([[0.5, math.nan], [0.5, 1.0], [math.inf, 1.0]])
+    with pytest.raises(
+        InputError, match=r"^step 5: the loss of q1, q3 is not a finite number: the weights have run"
+    ):
+        trainer.refuse_broken(broken, examples)

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from latro.errors import InputError
 from latro.pretraining import TinyLlamaShape, byte_tokenizer, encode_batch, tiny_llama
+from latro.tasks.arithmetic import Arithmetic
 from latro.tasks.running_sums import RunningSums
 from latro.types import Example
 from latro.wind_tunnel import WindTunnel, default_cache, reasoned
@@ -122,6 +123,29 @@ def test_stage_one_texts_all_reason_and_a_guess_is_the_answer_of_some_question(t
     guesses = next(tunnel._batches(examples, 1, 0.0, random.Random(0)))
     assert all(continuation[0] == prompt[0] and "#" in continuation for prompt, continuation in reasoning)
     assert {continuation for _, continuation in guesses} <= {"#0", "#1", "#2"}
+
+
+def test_texts_are_parted_as_the_tasks_prompts_and_answers_are(tmp_path: Path):
+    task = Arithmetic(train_size=8, validation_size=1, test_size=1)
+    tunnel = WindTunnel(task=task, cache=tmp_path, seed=0, shape=TINY, batch_size=8)
+    examples = {example.prompt + "\n": example for example in task.examples("train")}
+    for prompt, continuation in next(tunnel._batches(list(examples.values()), 1, 1.0, random.Random(0))):
+        assert continuation == f"{examples[prompt].rationale}\n{examples[prompt].answer}"
+    guesses = next(tunnel._batches(list(examples.values()), 1, 0.0, random.Random(0)))
+    assert {guess for _, guess in guesses} <= {f"\n{example.answer}" for example in examples.values()}
+
+
+def test_the_weights_do_not_depend_on_the_number_of_threads(tmp_path: Path):
+    before, folders = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            folders.append(toy(tmp_path / str(count)).prepare())
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+    assert folders[0].name == folders[1].name
+    assert weights(folders[0]) == weights(folders[1])
 
 
 def test_a_random_model_needs_no_rationales_and_a_pretrained_one_does(tmp_path: Path):

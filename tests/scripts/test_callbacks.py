@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from scripts.callbacks import Recorder
+from scripts.callbacks import BestFound, Recorder
 from scripts.run import Run
 
 EVERY_KEY_EQUAL = {"loss": 0.0, "frac_reward_zero_std": 1.0, "grad_norm": 1.0}
@@ -60,3 +60,27 @@ def test_a_steps_time_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     recorder.on_step_end(none, state, none)
     times = [(row["sample_time"], row["update_time"], row["step_time"]) for row in run.rows("timing")]
     assert times == [(3, 4, 7), (3, 1, 4), (2, 1, 3)]
+
+
+def test_a_warning_that_a_run_was_stopped_behind_is_written_once(tmp_path: Path) -> None:
+    """An evaluation that is made again, as its row was dropped, says again what it said."""
+    run = Run(OmegaConf.create({"output_dir": str(tmp_path)}))
+    log(Recorder(run), range(1, 4))
+    said = run.rows("health")
+    assert said
+    kept = [row for row in run.rows("metrics") if not any(name.startswith("eval/") for name in row)]
+    run.write_table("metrics", kept)
+    state: Any = SimpleNamespace(global_step=3, is_world_process_zero=True)
+    none: Any = None
+    Recorder(run).on_log(none, state, none, dict(IGNORED))
+    assert run.rows("health") == said
+
+
+def test_the_best_checkpoint_is_found_where_the_run_lies_now(tmp_path: Path) -> None:
+    run = Run(OmegaConf.create({"output_dir": str(tmp_path / "moved")}))
+    (run.checkpoints / "checkpoint-2").mkdir(parents=True)
+    none: Any = None
+    for step, named in ((2, str(run.checkpoints / "checkpoint-2")), (4, None), (None, None)):
+        state: Any = SimpleNamespace(best_global_step=step, best_model_checkpoint=None)
+        BestFound(run).on_train_begin(none, state, none)
+        assert state.best_model_checkpoint == named

@@ -1,6 +1,8 @@
-"""How scripts start and how they refuse: errors made by hand; no process is started, nothing is trained."""
+"""How scripts start and how they refuse: errors made by hand; nothing is trained."""
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from latro.errors import InputError
 from pract.errors import InputError as PractInputError
@@ -113,3 +116,36 @@ def test_the_folder_of_a_swept_job_is_named_without_secrets(monkeypatch: pytest.
     hydra = SimpleNamespace(initialized=lambda: True, get=lambda: composed)
     monkeypatch.setattr("scripts.entry.HydraConfig", hydra)
     assert variant() == "/_llm.extra_body.api_key=_/rpo.rounds=2"
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ({"path": "runs/latro/smoke/seed_0/best", "hub_id": "a/b"}, "runs__latro__smoke__seed_0__best"),
+        ({"path": "/models/x.gguf", "hub_id": None}, "models__x.gguf"),
+        ({"path": None, "hub_id": "owner/name"}, "owner__name"),
+        ({"path": "..", "hub_id": None}, "here"),
+        ({"_target_": "latro.wind_tunnel.WindTunnel"}, "WindTunnel"),
+    ],
+)
+def test_an_evaluations_folder_names_its_model(model: dict, name: str) -> None:
+    cfg = OmegaConf.create({"model": model, "folder": "${weights:}"})
+    assert cfg.folder == name
+
+
+def test_a_job_of_a_multirun_that_fails_leaves_the_others_to_go_on(tmp_path: Path) -> None:
+    several, secret = (
+        subprocess.run(
+            [sys.executable, "-m", "scripts.benchmark_latro", "-m", *words, f"hydra.sweep.dir={tmp_path}"],
+            cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+        )
+        for words in (["size=tiny,huge"], ["size=tiny", "+hub_token=s3cret"])
+    )  # fmt: skip
+    assert several.returncode == 2
+    for size in ("tiny", "huge"):
+        assert f"error: size={size}, rounds=5, shrink=1: size is small or full" in several.stderr
+    assert "Traceback" not in several.stderr
+    assert (secret.returncode, secret.stdout) == (2, "")
+    assert secret.stderr.startswith(
+        "error: -m would write the secret of this command line into multirun.yaml"
+    )

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from latro.errors import InputError
 from latro.evaluation import EvaluationConfig, Item
 from latro.types import Example, Graded
-from scripts.evaluating import read_items, refuse_outdated, rewrite
+from scripts.evaluating import read_items, refuse_launcher, refuse_outdated, rewrite
 from scripts.training import fitting_rows
 
 
@@ -94,3 +94,10 @@ def test_validation_rows_have_room_for_the_output_that_is_decoded_for_them() -> 
     assert examples == [row, short]
     assert validation == [short]
     assert [(found.id, "15 tokens" in found.reason) for found in left_out] == [("a", True)]
+
+
+def test_an_evaluation_by_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_launcher()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"^evaluate_latro is one process, and 2 were launched: start it by"):
+        refuse_launcher()

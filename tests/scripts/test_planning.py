@@ -114,6 +114,7 @@ def test_the_plan_goes_on_to_more_devices(folder: Path, capsys: pytest.CaptureFi
     assert "T4, fsdp2; each its own prompts: the batch grows" in said
     assert "T4, fsdp2; 24 prompts a step for all" in said
     assert "Arithmetic, not a measurement" in said
+    plan(composed(*common, "devices=8"))
     with pytest.raises(InputError, match=r"devices=\[0\]: give whole numbers of at least 1"):
         plan(composed(*common, "devices=[0]"))
     with pytest.raises(InputError, match="sharding='zero2': choose one of none, zero3, fsdp2"):

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
-from scripts.run import Run, differing, plain, resolved, up_to, write_text
+from scripts.run import Run, cut_table, differing, plain, resolved, under, whole_row, write_text
 
 
 def config(folder: Path, **values: Any) -> DictConfig:
@@ -181,17 +181,71 @@ def test_rewinding_keeps_rows_whose_text_holds_other_line_ends(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("line", "kept"),
+    ("line", "row"),
     [
-        ('{"step": 2}\n', True),
-        ('{"step": 3}\n', False),
-        ('{"step": 1}', False),
-        ("{\n", False),
-        ('{"id": "a"}\n', True),
+        (b'{"step": 2}\n', {"step": 2}),
+        (b'{"step": 1}', None),
+        (b"{\n", None),
+        (b"3\n", None),
+        ('{"id": "\u00d7"}\n'.encode(), {"id": "\u00d7"}),
+        ('"\u00d7'.encode()[:-1] + b"\n", None),
     ],
 )
-def test_line_is_kept_if_it_is_whole_and_not_later(line: str, kept: bool) -> None:
-    assert up_to(line, 2) is kept
+def test_a_row_is_a_whole_line_with_an_object(line: bytes, row: dict[str, object] | None) -> None:
+    assert whole_row(line) == row
+
+
+def test_a_table_is_cut_where_rows_are_behind_and_a_torn_line_amid_it_goes_alone(tmp_path: Path) -> None:
+    table = tmp_path / "metrics.jsonl"
+    table.write_bytes(b'{"step": 1}\n{"to\n{"step": 2}\n{"step": 3}\n{"st')
+    assert cut_table(table, lambda row: row["step"] > 2) == [{"step": 3}]
+    assert table.read_bytes() == b'{"step": 1}\n{"step": 2}\n'
+    assert cut_table(table, lambda row: row["step"] > 1) == [{"step": 2}]
+    assert cut_table(table, lambda row: row["step"] > 1) == []
+    assert table.read_bytes() == b'{"step": 1}\n'
+
+
+def test_what_trackers_have_of_the_rows_that_go_is_remembered(tmp_path: Path) -> None:
+    run = Run(config(tmp_path))
+    run.append("metrics", [{"step": 1, "loss": 1}, {"step": 2, "loss": 1}, {"step": 2, "eval/a": 1}])
+    run.append("samples", [{"step": 3}])
+    run.rewind(1)
+    assert run.forgotten == {(2, False), (2, True)}
+
+
+def test_a_run_goes_on_under_other_costs_and_wherever_its_model_lies_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {"sampling": {"batch_rows": 64, "temperature": 1.0}, "model": {"path": "a", "dtype": "auto"}}
+    Run(config(tmp_path, chunk=8, **before))
+    Run(
+        config(
+            tmp_path,
+            chunk=4,
+            sampling={"batch_rows": 8, "temperature": 1.0},
+            model={"path": "/b", "dtype": "auto"},
+        )
+    )
+    assert capsys.readouterr().err == (
+        "gone on with under another chunk, sampling.batch_rows: same up to rounding\n"
+    )
+    with pytest.raises(InputError, match=r"another configuration \(model.dtype, sampling.temperature\)"):
+        Run(
+            config(
+                tmp_path,
+                chunk=4,
+                sampling={"batch_rows": 8, "temperature": 0.5},
+                model={"path": "a", "dtype": "x"},
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [("vllm.mode", True), ("vllm", True), ("vllmx", False), ("scoring.rows", True), ("scoring", False)],
+)
+def test_a_key_is_under_a_name_or_a_part_of_it(key: str, found: bool) -> None:
+    assert under(key, ("vllm", "scoring.rows")) is found
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

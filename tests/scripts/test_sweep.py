@@ -295,6 +295,21 @@ def test_cluster_jobs_run_through_submitits_own_executor(swept) -> None:
     ]  # fmt: skip
 
 
+def test_a_cluster_that_refuses_the_jobs_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submitit = pytest.importorskip("submitit")
+
+    def refused(self: object, commands: object) -> None:
+        raise submitit.core.utils.FailedJobError("sbatch: error: invalid partition")
+
+    monkeypatch.setattr(submitit.AutoExecutor, "_internal_process_submissions", refused)
+    assert main([*SMOKE, f"sweep_dir={tmp_path}/s", "seed=0,7", "launcher=slurm_local"]) == 2
+    assert (
+        "error: launcher=slurm_local: sbatch: error: invalid partition; see slurm=" in capsys.readouterr().err
+    )
+
+
 def test_optuna_searches_and_goes_on_where_it_was(swept) -> None:
     pytest.importorskip("optuna")
     search = (

@@ -108,6 +108,9 @@ def test_wandb_offline_holds_metrics_and_samples_and_is_resumed(tmp_path, monkey
     cfg = config(folder, "logger=wandb", "logger.mode=offline")
     with pytest.raises(Stopped):
         train(cfg, [StopAfter(3)])
+    rows = [{"step": 3, "loss": 0.5}, {"step": 4, "eval/a": 1.0}]  # as if it had been stopped later
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
     train(config(folder, "logger=wandb", "logger.mode=offline"))
     parts = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
     assert len(parts) == 2
@@ -115,6 +118,11 @@ def test_wandb_offline_holds_metrics_and_samples_and_is_resumed(tmp_path, monkey
     found = [wandb_records(part) for part in parts]
     assert [run_id for _, run_id, _ in found] == [known, known]
     rows = list(itertools.chain.from_iterable(rows for rows, _, _ in found))
+    steps = [
+        (row["train/global_step"], "train/loss" in row) for row in found[1][0] if "train/global_step" in row
+    ]
+    assert [step for step, trained in steps if trained] == [4]  # the third was sent before
+    assert not any(name.startswith("eval/") for row in found[1][0] for name in row)
     names = set().union(*rows)
     for metric in METRICS:
         assert f"train/{metric}" in names or metric in names, metric

@@ -86,6 +86,26 @@ def test_checkpoint_between_two_logged_steps_is_refused() -> None:
     arguments.refuse_lost_logs({"logging_steps": 0.1, "save_steps": 10})
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+trainer.max_steps=100", "trainer.max_steps=100: the run settles this by itself; use max_steps="),
+        (
+            "+trainer.num_train_epochs=1",
+            "trainer.num_train_epochs=1: the run settles this by itself; use epochs=",
+        ),
+        (
+            "+trainer.disable_tqdm=false",
+            "trainer.disable_tqdm=False: the run settles this by itself; leave it out",
+        ),
+    ],
+)
+def test_what_a_run_settles_by_itself_is_refused_among_the_trainers_keys(override: str, words: str) -> None:
+    cfg = config("train_latro", override)
+    with pytest.raises(InputError, match=f"^{words}"):
+        arguments.arguments(cfg, num_train_epochs=6.0)
+
+
 def test_a_best_step_that_may_not_be_saved_is_refused() -> None:
     apart = ("trainer.logging_steps=1", "trainer.eval_steps=5", "trainer.save_steps=10")
     with pytest.raises(

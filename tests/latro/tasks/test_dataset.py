@@ -51,6 +51,15 @@ def test_a_validation_file_is_taken_as_it_is(tmp_path: Path) -> None:
     assert task.examples("validation")[0].id == "gsm8k/validation/0"
 
 
+def test_a_carved_test_split_stays_the_same_when_validation_gets_a_file(tmp_path: Path) -> None:
+    questions = []
+    for files in ({"train": ROWS}, {"train": ROWS, "validation": [{"question": "1?", "answer": "1"}]}):
+        task = Rows(path=folder_of(tmp_path, **files))
+        task.open_test()
+        questions.append({example.question for example in task.examples("test")})
+    assert questions[0] == questions[1] == {q for row in ROWS if bucket(q := row["question"], 15) == 1}
+
+
 def test_test_is_locked_until_it_is_opened(tmp_path: Path) -> None:
     task = Gsm8k(path=folder_of(tmp_path, train=ROWS[:20], test=ROWS[20:22]))
     with pytest.raises(InputError) as caught:
