@@ -20,6 +20,7 @@ from scripts.callbacks import BestFound, ProgressBar, Recorder
 from scripts.checking import check_config
 from scripts.finishing import check_push, finish
 from scripts.model_card import SUPERVISED
+from scripts.preemption import Preemption, leave
 from scripts.run import Run
 from scripts.tracking import send_once, tracker
 from scripts.training import fitting_rows, open_run, quiet_libraries, read_rows
@@ -51,6 +52,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     if checkpoint is None:
         run.append("left_out", [*left_out, *long_rows])
     bar = ProgressBar(str(cfg.name))
+    preemption = Preemption()
     started = time.perf_counter()
     with tracker(cfg.logger, run):
         trainer = SftBaseline(
@@ -58,7 +60,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
             encoder=encoder,
             examples=examples,
             args=args,
-            callbacks=[Recorder(run), BestFound(run), bar, *callbacks],
+            callbacks=[Recorder(run), BestFound(run), preemption, bar, *callbacks],
         )
         validator = Validator(trainer, run, encoder, task, validation, evaluation)
         trainer.validate = validator
@@ -67,6 +69,8 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
         send_once(trainer, run.forgotten)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if preemption.stopped:
+                leave(trainer.state)
             seconds = time.perf_counter() - started
             details = {
                 "examples": len(examples),

@@ -36,6 +36,7 @@ from scripts.callbacks import BestFound, ProgressBar, Recorder, SampleWriter
 from scripts.checking import check_config
 from scripts.finishing import check_push, finish
 from scripts.model_card import LATRO
+from scripts.preemption import Preemption, leave
 from scripts.run import Run, forget_trackers, step_of
 from scripts.sessions import model_record, refuse_mixed
 from scripts.tracking import log_samples, send_once, tracker
@@ -74,6 +75,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     if checkpoint is None:
         run.append("left_out", left_out)
     bar = ProgressBar(str(cfg.name))
+    preemption = Preemption()
     started = time.perf_counter()
     with tracker(cfg.logger, run) as tracked:
         trainer = LatroTrainer(
@@ -86,7 +88,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
             sampling=sampling,
             scoring=instantiate(cfg.scoring),
             markers=task.answer_markers,
-            callbacks=[Recorder(run), BestFound(run), bar, *callbacks],
+            callbacks=[Recorder(run), BestFound(run), preemption, bar, *callbacks],
             vllm=vllm_maker(vllm, encoder, [(examples, room), (validation, evaluation.max_tokens)]),
         )
         trainer.validation_engine = evaluation.engine
@@ -98,6 +100,8 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
         send_once(trainer, run.forgotten)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if preemption.stopped:
+                leave(trainer.state)
             seconds, details = time.perf_counter() - started, {"objective": asdict(objective)}
             finish(cfg, run, trainer, validator, LATRO, details=details, seconds=seconds)
         finally:

@@ -36,11 +36,11 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def start(processes, cache, folder: Path, *overrides: str):
+def start(processes, cache, folder: Path, *overrides: str, terminated: int | None = None):
     from tests.scripts import training_worker
 
     arguments = [*TOY, f"model.cache={cache}", f"output_dir={folder}", *overrides]
-    process = processes.Process(target=training_worker.run, args=(arguments,))
+    process = processes.Process(target=training_worker.run, args=(arguments, None, terminated))
     process.start()
     return process
 
@@ -98,6 +98,23 @@ def test_killed_twenty_times_a_run_ends_bit_identical(processes, cache, tmp_path
     assert (folder / "best/model.safetensors").read_bytes() == (
         tmp_path / "whole/best/model.safetensors"
     ).read_bytes()
+
+
+def test_told_to_end_a_run_saves_its_step_and_ends_bit_identical(processes, cache, tmp_path):
+    """SIGTERM within the second of four steps, of which none but the last would be saved."""
+    rare = ("trainer.eval_steps=4", "trainer.save_steps=4")
+    for name, terminated, status in (("whole", None, 0), ("told", 2, 143), ("told", None, 0)):
+        process = start(processes, cache, tmp_path / name, *rare, terminated=terminated)
+        process.join(120)
+        assert process.exitcode == status
+        if terminated:
+            assert [path.name for path in (tmp_path / name / "checkpoints").iterdir()] == ["checkpoint-2"]
+            said = (tmp_path / f"{name}.log").read_text()
+            assert "stopped by SIGTERM: step 2 is saved, the same command goes on" in said
+    for name in RECORDS:
+        assert (tmp_path / "told" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    weights = "best/model.safetensors"
+    assert (tmp_path / "told" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 
 def test_taken_up_behind_its_last_step_a_run_makes_no_other(processes, cache, tmp_path):

@@ -1,6 +1,7 @@
 """Runs a training in a process of its own, for tests that kill it or split it over processes."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,20 +27,32 @@ class FirstGradient(TrainerCallback):
             torch.save({name: p.grad.clone() for name, p in model.named_parameters()}, self.path)
 
 
+class Terminated(TrainerCallback):
+    """Sends SIGTERM to its own process while a step is under way."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def configuration(overrides: list[str]) -> Any:
     """The training configuration with these overrides."""
     with initialize_config_module("conf", version_base="1.3"):
         return compose("train_latro", overrides)
 
 
-def run(overrides: list[str], gradient: str | None = None) -> None:
-    """Train with these overrides; save the first gradient where a path is given."""
+def run(overrides: list[str], gradient: str | None = None, terminated: int | None = None) -> None:
+    """Train with these overrides; save the first gradient where a path is given; be told to end within a step."""
     torch.set_num_threads(1)
     cfg = configuration(overrides)
     log = os.open(f"{cfg.output_dir}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    train(cfg, [FirstGradient(Path(gradient))] if gradient else [])
+    callbacks: list[TrainerCallback] = [FirstGradient(Path(gradient))] if gradient else []
+    train(cfg, [*callbacks, *([Terminated(terminated)] if terminated else [])])
 
 
 if __name__ == "__main__":
