@@ -59,6 +59,7 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
     assert isinstance(given, dict)
     refuse_lost_logs(given)
     refuse_unsaved_best(given)
+    on_cpu = bool(given.pop("use_cpu", False)) or not torch.accelerator.is_available()
     settled: dict[str, Any] = {
         "output_dir": str(Path(cfg.output_dir) / "checkpoints"),
         "max_steps": cfg.max_steps or -1,
@@ -66,7 +67,7 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
         "report_to": report_to(cfg.logger),
         "logging_nan_inf_filter": False,
         "ddp_find_unused_parameters": False,
-        "use_cpu": not torch.accelerator.is_available(),  # else two CPU processes do not find each other
+        "use_cpu": on_cpu,  # else two CPU processes do not find each other
         "dataloader_pin_memory": torch.accelerator.is_available(),
         "disable_tqdm": True,
     }

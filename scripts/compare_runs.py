@@ -20,8 +20,9 @@ from scripts.comparison_page import comparison_page
 from scripts.comparison_tables import csv_text, flips_csv, latex_text, print_contrasts
 from scripts.contrasts import Setting, contrasts, ordered_by_seed, unlike_settings
 from scripts.entry import status_of
-from scripts.run import refuse_unwritable, write_text
+from scripts.run import refuse_unwritable
 from scripts.sheets import Sheet, read_sheets
+from scripts.tables import write_text
 
 NAMES = "name two runs: python -m scripts.compare_runs BASE OTHER"
 

@@ -36,8 +36,9 @@ from scripts.checking import check_config
 from scripts.prompting import prompted_otherwise
 from scripts.report import write_report
 from scripts.results import disagreements, estimates, print_estimates, results_json
-from scripts.run import Run, whole_lines, write_text
+from scripts.run import Run
 from scripts.sessions import model_record
+from scripts.tables import whole_lines, write_text
 from scripts.training import quiet_libraries
 
 GRADED = ("greedy", "majority", "choices")

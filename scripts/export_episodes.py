@@ -35,7 +35,8 @@ from pract.records import from_json
 from pract.types import Episode, Message, Principles, Step, Task
 from scripts.entry import status_of
 from scripts.folders import read_json, rows
-from scripts.run import lines, refuse_unwritable, write_text
+from scripts.run import refuse_unwritable
+from scripts.tables import lines, write_text
 
 VALIDATION_ONE_IN = 8
 """Tasks; all rows of a task are in one split."""

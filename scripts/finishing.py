@@ -14,7 +14,8 @@ from scripts.model_card import Method, write_card
 from scripts.prompting import write_prompting
 from scripts.report import write_report
 from scripts.results import estimates, print_estimates, results_json
-from scripts.run import Run, step_of, was_evaluated, write_text
+from scripts.run import Run, step_of
+from scripts.tables import was_evaluated, write_text
 from scripts.training_story import greater_is_better
 from scripts.validating import Validator
 

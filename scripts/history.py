@@ -9,8 +9,8 @@ from pathlib import Path
 
 from latro.errors import InputError
 from scripts.rendering import history_page
-from scripts.run import write_text
 from scripts.story import read_story
+from scripts.tables import write_text
 
 
 def write_history(folder: Path) -> Path:

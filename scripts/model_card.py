@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.folders import read_json, table
-from scripts.run import Run, write_text
+from scripts.run import Run
 from scripts.sessions import said
+from scripts.tables import write_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from latro.encoding import Encoder
 from scripts.folders import read_json
-from scripts.run import write_text
+from scripts.tables import write_text
 
 NAME = "prompting.json"
 

@@ -9,8 +9,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from latro.errors import InputError
 from scripts.folders import rows
 from scripts.launching import run_chains
-from scripts.run import whole_lines, write_text
 from scripts.sweep_plan import composed
+from scripts.tables import whole_lines, write_text
 
 if TYPE_CHECKING:
     from scripts.sweep import Sweep

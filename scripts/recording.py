@@ -21,7 +21,8 @@ from omegaconf import DictConfig
 from pract.errors import InputError
 from pract.events import EventLog, refuse_other_run
 from scripts.folders import LOCK, locked, read_config
-from scripts.run import FREE_KEYS, Run, differing, write_text
+from scripts.run import FREE_KEYS, Run, differing
+from scripts.tables import write_text
 
 FURTHER = ("budget", "retry_failed", "rpo.rounds", "limit", "attempts")
 """Keys that can take a finished run further."""

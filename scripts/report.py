@@ -16,7 +16,8 @@ from pathlib import Path
 from latro.errors import InputError
 from scripts.entry import status_of
 from scripts.folders import DAMAGED, Kind, kind_of
-from scripts.run import FREE_KEYS, differing, refuse_unwritable, write_text
+from scripts.run import FREE_KEYS, differing, refuse_unwritable
+from scripts.tables import write_text
 
 
 def write_report(folder: Path) -> Path:

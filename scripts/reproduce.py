@@ -36,10 +36,11 @@ from scripts.reproduce_request import Request, read_request
 from scripts.reproduce_table import json_text, print_table, table_csv
 from scripts.reproduced import Cell, cells
 from scripts.reproduction import Reproduction, Row, chains
-from scripts.run import refuse_unwritable, write_text
+from scripts.run import refuse_unwritable
 from scripts.sweep import Sweep, alone
 from scripts.sweep_folders import changed_keys
 from scripts.sweep_plan import Job, Plan, SweepConfig, composed
+from scripts.tables import write_text
 
 
 def reproduce(arguments: Sequence[str]) -> int:

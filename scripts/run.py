@@ -21,8 +21,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,16 @@ from latro.errors import InputError
 from scripts.folders import LOCK, read_config, read_json
 from scripts.masking import masked, masked_command
 from scripts.sessions import refuse_unlike, with_session
+from scripts.tables import (
+    EVALUATIONS,
+    cut_table,
+    has_evaluation,
+    is_behind,
+    lines,
+    plain,
+    was_evaluated,
+    write_text,
+)
 
 PACKAGES = (
     "torch",
@@ -55,10 +65,10 @@ COST_KEYS = (
 """Further ones, whose value is a matter of time and memory: figures change by rounding, if at all."""
 BEGUN = frozenset({LOCK, "events.jsonl", "config.yaml"})
 """What a run may leave that was killed before it wrote its configuration and environment."""
+WRITTEN = frozenset({"environment.json", "results.json"})
+"""What tells a run's folder from another that has a config.yaml, one of them at least."""
 RUN_ID = "wandb_run_id.txt"
 """What W&B calls the run."""
-EVALUATIONS = ("metrics", "validation")
-"""Tables with rows of evaluations."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says when there is no room left on the disk, or in the user's share of it."""
 
@@ -117,7 +127,7 @@ class Run:
         refuse_unwritable(self.folder)
         if self.overwrite:
             there = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
-            if not {"config.yaml", "environment.json"} <= there and there - BEGUN:
+            if not ("config.yaml" in there and there & WRITTEN) and there - BEGUN:
                 raise InputError(
                     f"output_dir={self.folder} is no run folder; overwrite=true would delete its files"
                 )
@@ -196,7 +206,7 @@ class Run:
         known = state is None or was_evaluated(step, state.get("log_history", ()))
         for table in self.folder.glob("*.jsonl"):
             again = not known and table.stem in EVALUATIONS
-            dropped = cut_table(table, lambda row, again=again: is_behind(row, step, evaluated_again=again))
+            dropped = cut_table(table, partial(is_behind, step=step, evaluated_again=again))
             if table.stem == "metrics":
                 self.forgotten = {(row["step"], has_evaluation(row)) for row in dropped}
         for path in self.checkpoints.glob("checkpoint-*"):
@@ -247,99 +257,6 @@ def is_complete(checkpoint: Path) -> bool:
     except (OSError, json.JSONDecodeError):
         return False
     return True
-
-
-def whole_lines(table: Path) -> list[str]:
-    """The lines of a JSON-lines table, a torn last one left out.
-
-    `splitlines` would also cut at U+2028 and others, which may stand in a JSON text as they are. A letter may be
-    torn, too.
-    """
-    text = table.read_text(encoding="utf-8", errors="replace")
-    return [line + "\n" for line in text.split("\n")[:-1]]
-
-
-def cut_table(table: Path, behind: Callable[[Mapping[str, Any]], bool]) -> list[dict[str, Any]]:
-    """Drop torn lines and the rows that are behind, and return these rows.
-
-    They stand at the end, as rows are in the order of steps, so that a table is cut there and not written anew: it may
-    be larger than memory.
-    """
-    kept, dropped = [], []
-    cut: int | None = None
-    with table.open("r+b") as file:
-        end = 0
-        for line in file:
-            row = whole_row(line)
-            if row is None or behind(row):
-                cut = end if cut is None else cut
-                dropped += [] if row is None else [row]
-            elif cut is not None:
-                kept.append(line)
-            end += len(line)
-        if cut is None:
-            return []
-        if not kept:
-            file.truncate(cut)
-            return dropped
-        file.seek(0)
-        first = file.read(cut)
-    write_text(table, (first + b"".join(kept)).decode())
-    return dropped
-
-
-def whole_row(line: bytes) -> dict[str, Any] | None:
-    """The row of a table's line; None if the line is torn. A letter may be torn, too."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if line.endswith(b"\n") and isinstance(row, dict) else None
-
-
-def is_behind(row: Mapping[str, Any], step: int, *, evaluated_again: bool) -> bool:
-    """Whether a row is of a later step than this, or of this step's evaluation where that is made again."""
-    at = row.get("step", 0)
-    return at > step or (evaluated_again and at == step and has_evaluation(row))
-
-
-def has_evaluation(row: Mapping[str, Any]) -> bool:
-    """Whether a row of `metrics`, or of `validation`, which has no others, belongs to an evaluation."""
-    return "id" in row or any(name.startswith("eval/") for name in row)
-
-
-def was_evaluated(step: int, log_history: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a trainer's log holds an evaluation of the step."""
-    return any(
-        row.get("step") == step and any(name.startswith("eval_") for name in row) for row in log_history
-    )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def lines(rows: Iterable[Any]) -> str:
-    """Rows (mappings or dataclasses) as JSON lines."""
-    return "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
-
-
-def plain(value: Any) -> Any:
-    """A record as JSON takes it."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: plain(item) for name, item in asdict(value).items()}
-    if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

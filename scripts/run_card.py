@@ -7,9 +7,9 @@ from typing import Any
 from scripts.folders import Kind, Row, kind_of, read_json, table
 from scripts.model_card import graders, results_table
 from scripts.progress import thousands
-from scripts.run import write_text
 from scripts.sheets import model_name
 from scripts.stats import interval_text
+from scripts.tables import write_text
 
 CARD = """# {name}, seed {seed}
 

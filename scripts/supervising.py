@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from transformers import TrainerCallback
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig
 
 from latro.encoding import Encoder
@@ -22,8 +21,8 @@ from scripts.finishing import check_push, finish
 from scripts.model_card import SUPERVISED
 from scripts.preemption import Preemption, leave
 from scripts.run import Run
-from scripts.tracking import send_once, tracker
-from scripts.training import fitting_rows, open_run, quiet_libraries, read_rows
+from scripts.tracking import tracker
+from scripts.training import fitting_rows, open_run, quiet_libraries, read_rows, settle_callbacks
 from scripts.validating import Validator
 
 
@@ -64,9 +63,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
         )
         validator = Validator(trainer, run, encoder, task, validation, evaluation)
         trainer.validate = validator
-        for callback in (ProgressCallback, PrinterCallback):
-            trainer.remove_callback(callback)
-        send_once(trainer, run.forgotten)
+        settle_callbacks(trainer, run)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if preemption.stopped:

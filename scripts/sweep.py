@@ -30,7 +30,7 @@ from scripts.entry import status_of
 from scripts.folders import locked
 from scripts.launching import last_words, log_of, run_chains
 from scripts.masking import masked_command
-from scripts.run import refuse_unwritable, write_text
+from scripts.run import refuse_unwritable
 from scripts.sweep_folders import is_finished, refuse_other_runs, refuse_outdated
 from scripts.sweep_plan import Job, Plan, composed, quoted, read_plan
 from scripts.sweep_results import (
@@ -42,6 +42,7 @@ from scripts.sweep_results import (
     with_figures,
 )
 from scripts.sweep_table import print_sweep, sweep_csv, sweep_json
+from scripts.tables import write_text
 
 
 @dataclass(kw_only=True)

@@ -95,9 +95,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
         trainer.validate = validator = Validator(trainer, run, encoder, task, validation, evaluation)
         writer = SampleWriter(run, cfg.show_samples)
         trainer.on_samples = partial(on_samples, writer, tracked, cfg.trainer.eval_steps, run.forgotten)
-        for callback in (ProgressCallback, PrinterCallback):
-            trainer.remove_callback(callback)
-        send_once(trainer, run.forgotten)
+        settle_callbacks(trainer, run)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if preemption.stopped:
@@ -108,6 +106,13 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
             bar.close()
             trainer.accelerator.end_training()
     return run
+
+
+def settle_callbacks(trainer: Any, run: Run) -> None:
+    """Leave the terminal to this run's own callbacks, and let trackers pass over what they have."""
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    send_once(trainer, run.forgotten)
 
 
 def on_samples(

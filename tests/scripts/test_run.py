@@ -8,7 +8,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
-from scripts.run import Run, cut_table, differing, plain, resolved, under, whole_row, write_text
+from scripts.run import Run, differing, resolved, under
+from scripts.tables import plain
 
 
 def config(folder: Path, **values: Any) -> DictConfig:
@@ -180,31 +181,6 @@ def test_rewinding_keeps_rows_whose_text_holds_other_line_ends(tmp_path: Path) -
     assert run.rows("samples") == rows[:1]
 
 
-@pytest.mark.parametrize(
-    ("line", "row"),
-    [
-        (b'{"step": 2}\n', {"step": 2}),
-        (b'{"step": 1}', None),
-        (b"{\n", None),
-        (b"3\n", None),
-        ('{"id": "\u00d7"}\n'.encode(), {"id": "\u00d7"}),
-        ('"\u00d7'.encode()[:-1] + b"\n", None),
-    ],
-)
-def test_a_row_is_a_whole_line_with_an_object(line: bytes, row: dict[str, object] | None) -> None:
-    assert whole_row(line) == row
-
-
-def test_a_table_is_cut_where_rows_are_behind_and_a_torn_line_amid_it_goes_alone(tmp_path: Path) -> None:
-    table = tmp_path / "metrics.jsonl"
-    table.write_bytes(b'{"step": 1}\n{"to\n{"step": 2}\n{"step": 3}\n{"st')
-    assert cut_table(table, lambda row: row["step"] > 2) == [{"step": 3}]
-    assert table.read_bytes() == b'{"step": 1}\n{"step": 2}\n'
-    assert cut_table(table, lambda row: row["step"] > 1) == [{"step": 2}]
-    assert cut_table(table, lambda row: row["step"] > 1) == []
-    assert table.read_bytes() == b'{"step": 1}\n'
-
-
 def test_what_trackers_have_of_the_rows_that_go_is_remembered(tmp_path: Path) -> None:
     run = Run(config(tmp_path))
     run.append("metrics", [{"step": 1, "loss": 1}, {"step": 2, "loss": 1}, {"step": 2, "eval/a": 1}])
@@ -246,20 +222,6 @@ def test_a_run_goes_on_under_other_costs_and_wherever_its_model_lies_now(
 )
 def test_a_key_is_under_a_name_or_a_part_of_it(key: str, found: bool) -> None:
     assert under(key, ("vllm", "scoring.rows")) is found
-
-
-def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "results.json"
-    write_text(target, "old")
-
-    def full(self: Path, *args: Any, **kwargs: Any) -> int:
-        raise OSError(28, "No space left on device", str(self))
-
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_text(target, "new")
-    assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_environment_names_the_command_without_its_secrets(
