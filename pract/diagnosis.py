@@ -29,12 +29,16 @@ class Pattern(Enum):
     """What is wrong with a call."""
 
     INSUFFICIENT_CALLS = "insufficient calls"
-    """The episode was ended too early."""
+    """The agent ended the episode by a call that was carried out, and the task was not solved.
+
+    With the reward shown that is every such end, an answer or purchase that was wrong after all the calls it takes
+    included: rules cannot tell what was missing.
+    """
     WRONG_VALUE = "wrong argument value"
     WRONG_NAME = "wrong argument name"
     WRONG_TYPE = "wrong argument type"
     REPEATED = "repeated call"
-    """The same call again, with the same observation."""
+    """The same call again, with the same observation, and nothing new was done between the two."""
     WRONG_FUNCTION = "wrong function name"
     INVALID_FORMAT = "invalid format"
 
@@ -52,13 +56,13 @@ class Finding:
 def diagnose(episode: Episode, actions: Sequence[ActionSpec], *, reward_shown: bool) -> tuple[Finding, ...]:
     """What went wrong in one episode, most frequent first.
 
-    reward_shown: whether the outcome may be used. Without it (Self-RPO) an early end is recognised only where the
-    very first call ended the task although other actions were at hand.
+    reward_shown: whether the outcome may be used. With it an end without success counts as insufficient calls; without
+    it (Self-RPO) only one where the very first call ended the task although other actions were at hand.
     """
     specs = {spec.name: spec for spec in actions}
     found: list[tuple[str, Pattern, str]] = []
-    for step in episode.steps:
-        pattern = _pattern(step, specs)
+    for number, step in enumerate(episode.steps):
+        pattern = _pattern(step, specs, vain=_vain(episode.steps[:number], step))
         if pattern is not None:
             name = step.action.name if step.action is not None else UNKNOWN
             found.append((name, pattern, _example(step)))
@@ -94,7 +98,22 @@ def _counted(found: Iterable[tuple[str, Pattern, int, str]]) -> tuple[Finding, .
     )
 
 
-def _pattern(step: Step, specs: Mapping[str, ActionSpec]) -> Pattern | None:
+def _vain(before: Sequence[Step], step: Step) -> bool:
+    """Whether a repeated call was made for nothing: refused again, or nothing new was carried out since it was made.
+
+    To come back to a page by the same call, after another one was looked at, is no fault.
+    """
+    if not step.repeated or step.refused:
+        return step.repeated
+    for other in reversed(before):
+        if other.action == step.action:
+            return True
+        if other.action is not None and not (other.inner or other.refused or other.repeated):
+            return False
+    return True
+
+
+def _pattern(step: Step, specs: Mapping[str, ActionSpec], *, vain: bool) -> Pattern | None:
     """The pattern of one step; the first rule that holds."""
     if step.action is None:
         return Pattern.WRONG_FUNCTION if step.problem == UNKNOWN_ACTION else Pattern.INVALID_FORMAT
@@ -106,7 +125,7 @@ def _pattern(step: Step, specs: Mapping[str, ActionSpec]) -> Pattern | None:
         fault = argument_fault(spec, ArgumentReader(spec).read(step.action.arguments)[0])
     if fault is not None:
         return fault
-    if step.repeated:
+    if vain:
         return Pattern.REPEATED
     return Pattern.WRONG_VALUE if step.refused else None
 
@@ -146,7 +165,7 @@ def _validator_of(schema: _Schema) -> Draft202012Validator:
 
 
 def _early_end(episode: Episode, specs: Mapping[str, ActionSpec], *, reward_shown: bool) -> Step | None:
-    """The step that ended the episode too early, or None."""
+    """The step that ended the episode before the task was solved, as far as that may be known, or None."""
     if episode.status is not Status.FINISHED or not episode.steps or len(specs) < 2:
         return None
     last = episode.steps[-1]

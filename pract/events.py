@@ -33,7 +33,7 @@ class Event:
     """One line of the log."""
 
     key: str
-    """`/`-separated place in the run, e.g. `round-001/train/task-7/0/step-02`."""
+    """`/`-separated place in the run, e.g. `round-001/train-000/task-7/step-02`."""
     kind: str
     data: Mapping[str, Any]
     at: float = 0.0

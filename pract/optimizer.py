@@ -10,7 +10,7 @@ from pract.budget import BudgetExhausted
 from pract.errors import InputError
 from pract.leaks import LeakCheck
 from pract.llm.base import Chat, ChatError
-from pract.principles import cut_to_tokens, in_order, read_principles
+from pract.principles import cut_to_tokens, in_order, read_principles, whole_sentences
 from pract.prompts import Wording
 from pract.reflector import bounded
 from pract.types import ActionSpec, Message, Principles, Reflection
@@ -56,8 +56,8 @@ class Change:
     new: str
     """Equal to `old` if `problem` says why."""
     problem: str = ""
-    """`empty`, `too_long`, `leak: ...`, `no_room: ...`, `chat_error: ...`, `budget: ...`, `unchanged`; empty if it was
-    taken."""
+    """`empty`, `cut off` (the reply ended at `max_tokens` before a whole sentence), `too_long`, `leak: ...`,
+    `no_room: ...`, `chat_error: ...`, `budget: ...`, `unchanged`; empty if it was taken."""
     note: str = ""
     """`cut` if the token cap shortened it, `leak: ...` if a leak was flagged and let pass."""
 
@@ -92,6 +92,8 @@ class Proposal:
 
     text: str = ""
     problem: str = ""
+    cleared: bool = False
+    """All that the old text says was taken away: the empty text is meant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +213,12 @@ class PrincipleOptimizer:
             return dict.fromkeys(group, Proposal(problem=f"chat_error: {error}"[:300]))
         except BudgetExhausted as error:
             return dict.fromkeys(group, Proposal(problem=f"budget: {error}"))
-        return self.read(reply.text, group, old)
+        cut = reply.finish_reason == "length"
+        found = self.read(reply.text, group, old, cut=cut)
+        if not cut:
+            return found
+        lost = Proposal(problem="cut off")
+        return {name: found[name] if name in found and _says(found[name]) else lost for name in group}
 
     def prompt(
         self, old: Principles, group: Sequence[str], evidence: Evidence, max_tokens: int
@@ -237,9 +244,15 @@ class PrincipleOptimizer:
                 return messages
             words //= 2
 
-    def read(self, text: str, group: Sequence[str], old: Principles) -> Mapping[str, Proposal]:
-        """The texts that a reply proposes."""
-        return {name: Proposal(text=found) for name, found in read_principles(text, group).items()}
+    def read(
+        self, text: str, group: Sequence[str], old: Principles, *, cut: bool = False
+    ) -> Mapping[str, Proposal]:
+        """The texts that a reply proposes; of one that was cut off at its longest without the unfinished sentence."""
+        found = read_principles(text, group)
+        if cut and found:
+            last = next(reversed(found))
+            found[last] = whole_sentences(found[last])
+        return {name: Proposal(text=said) for name, said in found.items()}
 
     def cut(self, text: str) -> str:
         """The text within the token cap; empty if that cannot be."""
@@ -250,6 +263,8 @@ class PrincipleOptimizer:
         kept = Change(action=action, old=old, new=old)
         if proposal.problem:
             return replace(kept, problem=proposal.problem)
+        if proposal.cleared:
+            return replace(kept, new="")
         if not proposal.text:
             return replace(kept, problem="empty")
         text = self.cut(proposal.text)
@@ -265,6 +280,10 @@ class PrincipleOptimizer:
                 return replace(kept, problem=found)
             note = "; ".join(filter(None, (note, found)))
         return replace(kept, new=text, note=note)
+
+
+def _says(proposal: Proposal) -> bool:
+    return bool(proposal.text) or proposal.cleared
 
 
 def _shortened(text: str, words: int) -> str:

@@ -2,11 +2,12 @@
 
 The form asked for is `Name[{json}]` on one line. Read as well: `Name({json})`, `Name{json}`, `Name[text]` for
 an action with one text argument, `Name(key="value")`, JSON objects {"name": ..., "arguments": {...}} or with the
-arguments beside the name, and `Action: Name` with `Action Input: ...` on the line below.
+arguments beside the name, and `Action: Name` with `Action Input: ...` on the line below. A call on the first line
+comes before one behind the mark `Action:`, and that before any other.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -39,6 +40,7 @@ _CALL = re.compile(
     rf"^[\s>*`\-]*+(?:{_MARK}[\s`*]*+)*+([A-Za-z_]\w{{0,63}})(?:[*`]++|\s*+)(?=[\[({{])", re.IGNORECASE
 )
 _MARKED = re.compile(rf"^[\s>*`\-]*+{_MARK}", re.IGNORECASE)
+_OBSERVATION = re.compile(r"^[\s>*`\-]*+Observation[\s*`\d]*+:", re.IGNORECASE)
 _INPUT = re.compile(r"^[\s>*`\-]*+(?:Action\s+)?Input[\s*`\d]*+:[\s*]*+", re.IGNORECASE)
 _FENCE = re.compile(r"\A\s*+(?:```\w*+\s*+)*+")
 _THOUGHT = re.compile(r"^\s*(?:Thought\s*(?:\d+\s*)?:\s*)+", re.IGNORECASE)
@@ -65,7 +67,7 @@ class ParseError:
 
 
 def parse_reply(reply: Reply, actions: Sequence[ActionSpec]) -> Call | ParseError:
-    """The first call in a reply, native tool calls before text. Names are matched without regard to case.
+    """The call that a reply makes, native tool calls before text. Names are matched without regard to case.
 
     Of a reply that was cut off at its longest, a call that is not closed is not made: half an answer would be given.
     """
@@ -82,7 +84,7 @@ def parse_reply(reply: Reply, actions: Sequence[ActionSpec]) -> Call | ParseErro
 
 
 def parse_text(text: str, actions: Sequence[ActionSpec], *, cut: bool = False) -> Call | ParseError:
-    """The first call in a text; cut: whether it was cut off at its longest."""
+    """The call that a text makes; cut: whether it was cut off at its longest."""
     return _parsed(text, actions, {spec.name.lower(): spec for spec in actions}, cut)
 
 
@@ -92,7 +94,8 @@ def _parsed(
     text = encodable(text[:MAX_REPLY])
     lines = text.splitlines()
     unknown, alone = "", 0
-    for number, line in enumerate(lines):
+    for number in _in_turn(lines):
+        line = lines[number]
         match = _CALL.match(line)
         if match is None:
             spec = _alone(line, known) if alone < MAX_ALONE else None
@@ -113,6 +116,19 @@ def _parsed(
     if unknown:
         return _unknown(unknown, actions)
     return _bare_name(lines, known, cut) or _nothing(text, actions)
+
+
+def _in_turn(lines: Sequence[str]) -> Iterable[int]:
+    """Places of the lines in the order in which a call is looked for.
+
+    The first with words in it; those marked `Action:`, up to an observation that the model made up; all others. So a
+    call that prose before the marked one only mentions is not made.
+    """
+    numbers = range(len(lines))
+    first = next((number for number in numbers if lines[number].strip()), 0)
+    seen = next((number for number in numbers if _OBSERVATION.match(lines[number])), len(lines))
+    marked = [number for number in numbers[:seen] if _MARKED.match(lines[number])]
+    return dict.fromkeys([*numbers[first : first + 1], *marked, *numbers])
 
 
 def _finish(

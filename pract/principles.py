@@ -10,6 +10,9 @@ from pract.llm.base import Chat
 from pract.records import to_json
 from pract.types import ActionSpec, Principles
 
+_END = re.compile(r"(?<!\d)[.!?][\"'*`)\]]*+(?=\s|$)")
+"""Where a sentence ends."""
+
 
 def initial_principles(
     actions: Sequence[ActionSpec], texts: Mapping[str, Any] | None, place: str
@@ -65,7 +68,10 @@ def in_order(texts: Mapping[str, str], actions: Sequence[ActionSpec]) -> dict[st
 
 
 def read_principles(text: str, names: Sequence[str]) -> dict[str, str]:
-    """The principles in a reply, by action: headed lines, or for one action without a head the whole of it."""
+    """The principles in a reply, by action: headed lines, or for one action without a head the whole of it.
+
+    In the order in which the reply comes to them; one that comes up twice is read where it does so last.
+    """
     text = re.sub(r"```\w*", "", text)
     found: dict[str, list[str]] = {}
     current = names[0] if len(names) == 1 else None
@@ -76,6 +82,7 @@ def read_principles(text: str, names: Sequence[str]) -> dict[str, str]:
             if headed and len(names) == 1 and any(found[names[0]]):
                 break  # the model begins again
             current, headed = head[0], True
+            found.pop(current, None)
             found[current] = [head[1]]  # for one action, what stood before its head was an introduction
         elif current is not None:
             if re.match(r"\s*(#|\**New Principle)", line) and found.get(current):
@@ -100,6 +107,12 @@ def _head(line: str, names: Sequence[str]) -> tuple[str, str] | None:
 def principles_record(principles: Principles) -> dict[str, Any]:
     """The principles as JSON, with their version."""
     return {"version": principles.version, **to_json(principles)}
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last sentence that ends; empty if none does. A number's point ends no sentence."""
+    ends = [found.end() for found in _END.finditer(text)]
+    return text[: ends[-1]] if ends else ""
 
 
 def cut_to_tokens(text: str, limit: int, chat: Chat) -> str:

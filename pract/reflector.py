@@ -24,6 +24,8 @@ class ReflectorConfig:
     temperature: float = 0.0
     observation_chars: int = 600
     """Characters of each observation that the reflector is shown."""
+    failures: bool = True
+    """Whether it is shown the failed calls by pattern, which the paper's prompt has not."""
     solved: bool = True
     """Whether solved episodes are criticised too. A small model that is asked for the mistake in one invents it. Of no
     effect in Self-RPO, which is not told what was solved."""
@@ -108,7 +110,9 @@ class Reflector:
         return prompts.execution_text(episode.instruction, first, steps, dropped=dropped, thoughts=True)
 
     def failures(self, episode: Episode) -> str:
-        """The episode's failed calls by pattern; empty if none failed."""
+        """The episode's failed calls by pattern; empty if none failed, or they are not to be shown."""
+        if not self.config.failures:
+            return ""
         return findings_text(diagnose(episode, self.actions, reward_shown=self.reward_shown))
 
     def reward(self, episode: Episode) -> str:

@@ -10,7 +10,10 @@ from pract.types import Action, Step
 
 
 def first_of_same(steps: Sequence[Step], action: Action | None, reply: str, answer: str) -> Step | None:
-    """The first step that made this call (or wrote this reply, if no call was read) and got this answer."""
+    """The first step, however long ago, that made this call (or wrote this reply, if none was read) and got this.
+
+    It need not be a fault: whoever looks at two pages in turn comes back twice (see `pract.diagnosis`).
+    """
     for step in steps:
         same = step.action == action and (action is not None or _flat(step.reply.text) == _flat(reply))
         if same and step.observation == answer:

@@ -132,14 +132,19 @@ def shuffled(tasks: Sequence[Task], seed: str) -> list[Task]:
 
 
 def learning_tasks(
-    splits: Sequence[str], tasks: Callable[[str], Sequence[Task]], config: RpoConfig
+    splits: Sequence[str],
+    tasks: Callable[[str], Sequence[Task]],
+    config: RpoConfig,
+    *,
+    validates: bool = True,
 ) -> tuple[list[Task], list[Task]]:
-    """Training and validation tasks. Raises InputError if a split is missing or empty, or both share a task."""
+    """Training and validation tasks; of the latter none if nothing is validated.
+
+    Raises InputError if a split that is needed is missing or empty, or both share a task.
+    """
     chosen = []
-    for split, limit in (
-        (config.train_split, config.train_tasks),
-        (config.validation_split, config.validation_tasks),
-    ):
+    wanted = [(config.train_split, config.train_tasks), (config.validation_split, config.validation_tasks)]
+    for split, limit in wanted if validates else wanted[:1]:
         if split not in splits:
             raise InputError(
                 f"there is no split {split!r}; the environment has {', '.join(splits)}: name one of these"
@@ -150,7 +155,7 @@ def learning_tasks(
         if limit is not None and limit < len(found):
             found = shuffled(found, f"{config.seed}/{split}")[:limit]
         chosen.append(found)
-    train, validation = chosen
+    train, validation = chosen if validates else (chosen[0], [])
     shared = {task.id for task in train} & {task.id for task in validation}
     if shared:
         raise InputError(

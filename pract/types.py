@@ -195,7 +195,8 @@ class Episode:
     """One task, played to its end. It alone is enough for reflection, diagnosis and evaluation."""
 
     id: str
-    """`stage/round/task/attempt`, unique within a run: the key of its calls in the event log."""
+    """Unique within a run, and the key that its calls begin with in the event log: `round-001/train-000/TASK`,
+    `round-001/validation/TASK/ATTEMPT`, `evaluate/ARM/TASK/ATTEMPT` or `gepa/evaluate-0001/000/TASK`."""
     task_id: str
     instruction: str
     group: str | None = None

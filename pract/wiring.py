@@ -8,6 +8,7 @@ from pract.agent import Agent, AgentConfig
 from pract.budget import Estimate, Ledger, Spent, estimate
 from pract.calls import recorded_roles
 from pract.envs.base import EnvironmentFactory
+from pract.errors import InputError
 from pract.events import EventLog, begin_run
 from pract.fitting import refuse_no_room
 from pract.leaks import LeakCheck
@@ -96,20 +97,30 @@ def wire(
     config: RpoConfig,
     *,
     principles: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
     place: str = "principles",
     log: EventLog,
     ledger: Ledger,
     concurrency: int = 1,
     optimizer: OptimizerFactory = PrincipleOptimizer,
+    validates: bool = False,
     watch: Callable[[Episode], None] | None = None,
 ) -> Learning:
     """The loop. Raises InputError for splits, principles or settings that do not fit the environment.
 
-    principles: texts to begin with, by action; place: where they come from. log and ledger: shared by all three
-    models; make the ledger with `spent_before(log)`. optimizer: what learns, RPO's or a baseline's.
+    principles: texts to begin with, by action; notes: a memory to begin with, which only an optimizer that has notes
+    takes; place: where they come from. log and ledger: shared by all three models; make the ledger with
+    `spent_before(log)`. optimizer: what learns, RPO's or a baseline's. validates: whether validation tasks are played
+    whatever `rpo.acceptance` says, as by a method with a loop of its own.
     """
-    world = _look(factory, config)
-    start = initial_principles(world.actions, principles, place)
+    learns = getattr(optimizer, "func", optimizer)
+    if notes and not getattr(learns, "has_notes", False):
+        raise InputError(
+            f"{place} holds a memory of {len(notes)} notes, which this method would lose: use method=reflexion, or "
+            "give principles without notes"
+        )
+    world = _look(factory, config, validates=validates or config.acceptance != "off")
+    start = replace(initial_principles(world.actions, principles, place), notes=tuple(notes))
     allowed = [spec.description for spec in world.actions]
     leaks = LeakCheck(world.train, ngram=config.optimizer.leak_ngram, allowed=allowed)
     chats = recorded_roles((roles.agent, roles.reflector, roles.optimizer), log, ledger)
@@ -132,7 +143,8 @@ def wire(
         "rpo": {name: value for name, value in to_json(config).items() if name != "rounds"},
         "models": [chat.model for chat in chats],
         "principles": dict(start.texts),
-        "method": getattr(getattr(optimizer, "func", optimizer), "__name__", str(optimizer)),
+        "notes": list(start.notes),
+        "method": getattr(learns, "__name__", str(optimizer)),
     }
     return Learning(
         crew=crew,
@@ -156,10 +168,12 @@ class _World:
     stamp: Mapping[str, str]
 
 
-def _look(factory: EnvironmentFactory, config: RpoConfig) -> _World:
+def _look(factory: EnvironmentFactory, config: RpoConfig, *, validates: bool) -> _World:
     environment = factory()
     try:
-        train, validation = learning_tasks(environment.splits(), environment.tasks, config)
+        train, validation = learning_tasks(
+            environment.splits(), environment.tasks, config, validates=validates
+        )
         return _World(
             actions=tuple(environment.actions()),
             train=tuple(train),

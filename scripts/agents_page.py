@@ -174,7 +174,7 @@ def _differences(folder: Path) -> list[str]:
 
 
 def _agents(outcome: Row) -> list[str]:
-    """Principles and error patterns of each arm."""
+    """Principles, notes and error patterns of each arm."""
     choices = []
     for arm, agent in outcome.get("agents", {}).items():
         texts = {name: text for name, text in (agent["principles"] or {}).items() if text}
@@ -182,6 +182,8 @@ def _agents(outcome: Row) -> list[str]:
             f"<div class=principle><h3>{escape(name)}</h3><p>{escape(text)}</p></div>"
             for name, text in texts.items()
         )
+        notes = "".join(f"<li>{escape(note)}</li>" for note in agent.get("notes", ()))
+        shown += f"<div class=principle><h3>Notes</h3><ul>{notes}</ul></div>" if notes else ""
         patterns = [
             [escape(action), escape(pattern), str(count)]
             for action, found in outcome.get("error_patterns", {}).get(arm, {}).items()

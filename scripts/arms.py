@@ -84,6 +84,7 @@ def _principles(source: str, run: Written | None, actions: Sequence[ActionSpec])
     if written is None:
         return None
     texts = initial_principles(actions, written.first if first else written.best, written.place).texts
-    found = Principles(texts=texts, notes=() if first else written.notes, author=written.place)
+    notes = written.first_notes if first else written.notes
+    found = Principles(texts=texts, notes=notes, author=written.place)
     check_names(found, actions)
     return found if any(found.texts.values()) or found.notes else None

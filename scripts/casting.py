@@ -194,6 +194,8 @@ class Written:
     """Texts that the run began with; those to use where the file is no run's."""
     notes: tuple[str, ...] = ()
     """A memory shown beside the best ones (Reflexion)."""
+    first_notes: tuple[str, ...] = ()
+    """That with which the run began."""
     place: str
 
 
@@ -238,7 +240,8 @@ def _of_run(content: Mapping[str, Any], place: str) -> Written:
         raise InputError(
             f"principles={place}: damaged ({error}); give the file as the run wrote it"
         ) from None
-    return Written(best=best.texts, first=versions[0].texts, notes=best.notes, place=place)
+    first = versions[0]
+    return Written(best=best.texts, first=first.texts, notes=best.notes, first_notes=first.notes, place=place)
 
 
 def _principles(row: Mapping[str, Any]) -> Principles:

@@ -238,6 +238,7 @@ class _Comparison:
             name: {
                 "settings": asdict(agent.config),
                 "principles": None if agent.principles is None else dict(agent.principles.texts),
+                "notes": [] if agent.principles is None else list(agent.principles.notes),
             }
             for name, agent in self.agents.items()
         }

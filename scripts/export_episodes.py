@@ -87,8 +87,8 @@ def open_source(folder: Path, arm: str) -> Source:
     finally:
         environment.close()
     config = from_json(AgentConfig, agents[arm]["settings"])
-    texts = agents[arm]["principles"]
-    principles = None if texts is None else Principles(texts=texts)
+    texts, notes = agents[arm]["principles"], tuple(agents[arm].get("notes", ()))
+    principles = None if texts is None else Principles(texts=texts, notes=notes)
     silent = ScriptedChat([])
     return Source(
         folder=folder,

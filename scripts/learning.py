@@ -68,11 +68,13 @@ async def _learn(cfg: DictConfig) -> dict[str, Any]:
                 agent,
                 config,
                 principles=written.best if written else None,
+                notes=written.notes if written else (),
                 place=f"principles={cfg.principles}",
                 log=log,
                 ledger=Ledger(budget, time.monotonic, spent_before(log)),
                 concurrency=cfg.concurrency,
                 watch=lambda episode: watchers[0](episode),
+                validates=own_loop,
                 **({} if own_loop else {"optimizer": method}),
             )
             rounds = _loop(method, own_loop, learning)

@@ -9,6 +9,8 @@ SECRET = (
     "authorization", "auth", "cookie",
 )  # fmt: skip
 """Last words of names under which a text is a secret."""
+KNOWN = ("max_tokens_key",)
+"""Names that end so and hold none: under which field a request tells its longest reply."""
 HIDDEN = "***"
 
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
@@ -20,7 +22,7 @@ _NAMES = re.compile(r""""[^"]*"|'[^']*'|\[[^]]*\]?|\{[^}]*\}?|[^\s,}\]&"']+(?: [
 def is_secret(name: str) -> bool:
     """Whether a text under this name is a secret; the name of an environment variable (`api_key_env`) is none."""
     words = _WORD.findall(name)
-    return bool(words) and words[-1].lower() in SECRET
+    return bool(words) and words[-1].lower() in SECRET and name not in KNOWN
 
 
 def masked(name: str, value: Any) -> Any:

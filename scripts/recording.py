@@ -20,14 +20,32 @@ from omegaconf import DictConfig
 
 from pract.errors import InputError
 from pract.events import EventLog, refuse_other_run
+from scripts.casting import ROLES
 from scripts.folders import LOCK, locked, read_config
 from scripts.run import FREE_KEYS, Run, differing
 from scripts.tables import write_text
 
 FURTHER = ("budget", "retry_failed", "rpo.rounds", "limit", "attempts")
 """Keys that can take a finished run further."""
-FREE = (*FREE_KEYS, *FURTHER, "concurrency", "chunk", "llm", "reflector", "optimizer")
-"""Keys that may differ when a run is taken up again; the models they name are checked against the log."""
+FREE = (*FREE_KEYS, *FURTHER, "concurrency", "chunk")
+"""Keys that may differ when a run is taken up again."""
+REACHED = (
+    "model",
+    "base_url",
+    "api_key_env",
+    "concurrency",
+    "timeout_seconds",
+    "connect_seconds",
+    "direct",
+    "patience",
+    "max_reply_bytes",
+    "prices",
+    *(f"server.{name}" for name in ("host", "port", "slots", "threads", "prompt_cache_mib")),
+)
+"""Keys of a model that may differ too: how it is reached and paid, and the name, which is checked against the log."""
+REPLAY = "pract.llm.replay.ReplayChat"
+RECORDING = ("path", "mode", "inner")
+"""Further ones of a recording, whose first line names the model."""
 
 
 class LoggedRun(Run):
@@ -45,19 +63,25 @@ class LoggedRun(Run):
     def refuse_other_run(self) -> None:
         """Raise InputError for a run of another configuration, or a finished one that nothing takes further."""
         names = sorted(differing(read_config(self.folder), self.config))
-        changed = [name for name in names if not _under(name, FREE)]
+        changed = [name for name in names if not (_under(name, FREE) or self._is_way(name))]
         if changed:
             shown = ", ".join(changed[:4]) + (" ..." if len(changed) > 4 else "")
             raise InputError(
                 f"{self.folder} holds a run with another configuration ({shown}); "
                 "choose another output_dir, or overwrite=true"
             )
-        if self._finished() and not any(_under(name, FURTHER) for name in names):
-            further = ", ".join(name for name in FURTHER if name.split(".")[0] in self.config)
+        further = any(_under(name, FURTHER) for name in names) or self.config.get("retry_failed")
+        if self._finished() and not further:
+            shown = ", ".join(name for name in FURTHER if name.split(".")[0] in self.config)
             raise InputError(
-                f"{self.folder} holds a finished run; raise one of {further}, choose another output_dir, "
+                f"{self.folder} holds a finished run; raise one of {shown}, choose another output_dir, "
                 "or overwrite=true"
             )
+
+    def _is_way(self, name: str) -> bool:
+        """Whether a key of a role's model says how it is reached, and leaves the model what it is."""
+        role, _, key = name.partition(".")
+        return role in ROLES and is_way(key, self.config.get(role))
 
     def _finished(self) -> bool:
         path = self.folder / "results.json"
@@ -94,6 +118,16 @@ class LoggedRun(Run):
         """Rows that a table has now."""
         path = self.folder / f"{table}.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def is_way(key: str, chat: Any) -> bool:
+    """Whether a key of a chat model's settings says how it is reached; the same key may name the model in another."""
+    if isinstance(chat, Mapping) and chat.get("_target_") == REPLAY:
+        if key in RECORDING:
+            return True
+        if key.startswith("inner."):
+            return is_way(key.removeprefix("inner."), chat.get("inner"))
+    return _under(key, REACHED)
 
 
 def _under(name: str, keys: Sequence[str]) -> bool:

@@ -47,9 +47,12 @@ class DeltaOptimizer(PrincipleOptimizer):
         super().__init__(chat, replace(config, calls="per_action"), actions, leaks)
         self.instruction = INSTRUCTION
 
-    def read(self, text: str, group: Sequence[str], old: Principles) -> dict[str, Proposal]:
-        """The text that results from the edits in a reply."""
-        return {group[0]: Proposal(text=apply_edits(old.texts.get(group[0], ""), text))}
+    def read(
+        self, text: str, group: Sequence[str], old: Principles, *, cut: bool = False
+    ) -> dict[str, Proposal]:
+        """The text that results from the edits in a reply; of one that was cut off at its longest without the last."""
+        after = apply_edits(old.texts.get(group[0], ""), text, cut=cut)
+        return {group[0]: Proposal(text=after or "", cleared=after == "")}
 
     def cut(self, text: str) -> str:
         """As many items as fit into the token cap, the oldest leaving first."""
@@ -61,13 +64,16 @@ class DeltaOptimizer(PrincipleOptimizer):
     async def merge(
         self, principles: Principles, versions: Sequence[Principles], *, tag: str, seed: int = 0
     ) -> Rewrite:
-        """The items of all versions, each once; asks no model."""
+        """The items of all versions, each once, but for old ones that a version dropped; asks no model."""
         changes = []
         for name, old in principles.texts.items():
-            items = dict.fromkeys(
-                item for version in versions for item in items_of(version.texts.get(name, ""))
-            )
-            new = self.cut(text_of(list(items)))
+            texts = [version.texts.get(name, "") for version in versions]
+            if all(text == old for text in texts):
+                continue
+            lists = [items_of(text) for text in texts]
+            dropped = {item for item in items_of(old) if not all(item in items for items in lists)}
+            merged = dict.fromkeys(item for items in lists for item in items if item not in dropped)
+            new = self.cut(text_of(list(merged)))
             if new != old:
                 changes.append(Change(action=name, old=old, new=new))
         ids = tuple(dict.fromkeys(found for version in versions for found in version.evidence))
@@ -101,12 +107,16 @@ def edits_of(reply: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def apply_edits(old: str, reply: str) -> str:
-    """The principle after a reply's edits; empty if the reply has no edit that can be carried out."""
+def apply_edits(old: str, reply: str, *, cut: bool = False) -> str | None:
+    """The principle after a reply's edits, empty if they take every item away; None if no edit can be carried out.
+
+    cut: the reply was cut off at its longest, and its last edit is not carried out.
+    """
     items: list[str | None] = list(items_of(old))
     known = len(items)
     done = 0
-    for kind, number, text in edits_of(reply):
+    edits = edits_of(reply)
+    for kind, number, text in edits[:-1] if cut else edits:
         place = int(number) - 1 if number else -1
         if done == MAX_EDITS:
             break
@@ -119,4 +129,4 @@ def apply_edits(old: str, reply: str) -> str:
         else:
             continue
         done += 1
-    return text_of([item for item in items if item]) if done else ""
+    return text_of([item for item in items if item]) if done else None

@@ -71,8 +71,10 @@ async def optimize_with_gepa(
         if last is not None:
             yield last
     finally:
-        adapter.closed = True
-        await learning.crew.seats.close()
+        try:
+            await adapter.close()
+        finally:
+            await learning.crew.seats.close()
 
 
 class PrincipleAdapter:
@@ -87,6 +89,8 @@ class PrincipleAdapter:
         self.failed: BaseException | None = None
         """The first error that is neither the model's nor the environment's."""
         self.closed = False
+        self._working: asyncio.Task[Any] | None = None
+        """What GEPA's thread waits for."""
         self.validated: asyncio.Queue[Validated | None] = asyncio.Queue()
         """The pool as it grows; None at the end."""
         self.episodes: list[Episode] = []
@@ -187,13 +191,27 @@ class PrincipleAdapter:
         if self.closed:
             raise RuntimeError("the run has ended")
         try:
-            return asyncio.run_coroutine_threadsafe(work(), self.loop).result()
+            return asyncio.run_coroutine_threadsafe(self._watched(work), self.loop).result()
         except (ChatError, BudgetExhausted):
             raise
         except BaseException as error:
             self.failed = self.failed or error
             self.stop = self.stop or f"{type(error).__name__}: {error}"
             raise
+
+    async def _watched(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The work's outcome; begun too late it is not done."""
+        if self.closed:
+            raise RuntimeError("the run has ended")
+        self._working = asyncio.current_task()
+        return await work()
+
+    async def close(self) -> None:
+        """End what is under way; whoever calls this may then take away what it works with."""
+        self.closed = True
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.wait([self._working])
 
 
 class _Logger:

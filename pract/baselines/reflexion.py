@@ -22,6 +22,9 @@ MEMORY = "(memory)"
 class NotesOptimizer:
     """Appends reflections to the notes; asks no model."""
 
+    has_notes = True
+    """A run may begin with a memory."""
+
     def __init__(
         self,
         chat: Chat,

@@ -2,7 +2,8 @@
 
 Actions are AgentBoard's (Ma et al. 2024); a table in memory stands in for Google Sheets. A problem is solved if,
 at `finish`, the problem's sheet equals the expected table cell by cell (numbers by value, a merged range showing
-its first value in every cell); partial credit is the share of equal cells, which is AgentBoard's reward.
+its first value in every cell). Partial credit is the share of equal cells among those of the larger table; AgentBoard's
+reward divides by the cells that both tables have, so that a row too few or too many costs nothing there.
 
 Without a data folder there are small tables of our own. With one it needs sheet.jsonl (20 problems),
 sheet_template.xlsx and sheet_raw.json.

@@ -1,9 +1,12 @@
 """A to-do list to be asked about and changed: AgentBoard's `todo`, without the web service behind it.
 
-A dictionary stands in for Todoist; actions and their answers are those of AgentBoard (Ma et al. 2024). A problem
-is solved if `finish` gives the expected answer (any, where the expected one is `done`) and the list then equals
-the expected one: a change that was not asked for loses the task. As in Todoist, a completed task leaves the list.
-AgentBoard's expected lists cannot tell completing from deleting; our own problems can.
+A dictionary stands in for Todoist; actions are those of AgentBoard (Ma et al. 2024). Their answers are too, but for
+two things: a change is answered by the changed task or project alone, where AgentBoard gives it under `task` or
+`project` beside a `message`; and tasks tell their `project_id`, which AgentBoard's do not.
+
+A problem is solved if `finish` gives the expected answer (any, where the expected one is `done`) and the list then
+equals the expected one: a change that was not asked for loses the task. As in Todoist, a completed task leaves the
+list. AgentBoard's expected lists cannot tell completing from deleting; our own problems can.
 
 Without a data folder it is a small list of our own. With one it needs todo.jsonl (155 problems, AgentGym's
 enlarged set), todo_projects.json and todo_raw.json; problems of equal wording stay in one split.

@@ -80,7 +80,8 @@ class Chat(Protocol):
         stop: texts that end the reply and are not part of it. tools: offered as native tool calls.
         choices: the reply's text is the one of these that the model finds most likely as the continuation
         (by mean log-probability of its tokens); a backend that cannot rank raises ChatError with kind
-        `no_choices`. tag: `role/episode/step`, for logs and records alone.
+        `no_choices`. tag: what the call is for, as `EPISODE/step-02`, `EPISODE/reflect` or
+        `round-001/optimize/ACTION`, for logs and records alone.
         """
         ...
 

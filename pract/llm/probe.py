@@ -54,6 +54,11 @@ def _trouble(session: Session, error: ChatError) -> str:
             f"llm.base_url={session.base_url} does not answer ({error.message}); start a server "
             "(python -m scripts.serve_llm model.path=MODEL.gguf) or set llm.base_url"
         )
+    if error.kind in (ChatErrorKind.SERVER, ChatErrorKind.RATE_LIMITED):
+        return (
+            f"llm.base_url={session.base_url} is not ready ({error.message}); it may be loading or busy: wait, and try "
+            "again"
+        )
     return f"llm.base_url={session.base_url} is not an OpenAI-compatible server: {error.message}"
 
 

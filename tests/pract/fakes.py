@@ -118,7 +118,8 @@ class Clock:
 class ScriptedChat:
     """Answers by a function of messages and tag; keeps what it was asked."""
 
-    script: Callable[[Sequence[Message], str], str]
+    script: Callable[[Sequence[Message], str], str | Reply]
+    """A reply is given with its text and its reason to end."""
     model: str = "scripted"
     context_tokens: int = 100_000
     clock: Clock | None = None
@@ -130,7 +131,8 @@ class ScriptedChat:
         await asyncio.sleep(self.delay)
         self.asked.append((tag, list(messages)))
         self.options.append(options)
-        text = self.script(messages, tag)
+        said = self.script(messages, tag)
+        text = said.text if isinstance(said, Reply) else said
         if self.clock is not None:
             self.clock.now += 1.0
         tokens = sum(self.count_tokens(message.content) for message in messages)
@@ -141,6 +143,7 @@ class ScriptedChat:
             usd=0.001,
             seconds=1.0,
             model=self.model,
+            finish_reason=said.finish_reason if isinstance(said, Reply) else "stop",
         )
 
     def count_tokens(self, text: str) -> int:

@@ -1,6 +1,7 @@
 """The loop on the toy environment with a scripted chat, ready to run."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from pract.agent import AgentConfig
@@ -34,6 +35,8 @@ def learning(
     optimizer: OptimizerFactory = PrincipleOptimizer,
     retry_failed: bool = False,
     factory: EnvironmentFactory = Doors,
+    notes: Sequence[str] = (),
+    validates: bool = False,
     **config: object,
 ) -> tuple[Learning, ScriptedChat]:
     clock = Clock()
@@ -48,6 +51,8 @@ def learning(
         ledger=Ledger(budget or Budget(), clock, spent_before(log)),
         concurrency=concurrency,
         optimizer=optimizer,
+        notes=notes,
+        validates=validates,
     )
     return ready, chat
 

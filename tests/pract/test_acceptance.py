@@ -42,3 +42,15 @@ def test_sign_flips_give_exact_probabilities() -> None:
     better, worse = sign_flip([1.0] * 20)
     assert better < 0.001
     assert worse == 1.0
+
+
+def test_a_gain_must_be_above_the_least_one() -> None:
+    eighth = compare({"a": 0.0, "b": 0.5}, {"a": 0.25, "b": 0.5})
+    assert eighth.difference == 0.125
+    assert [accepts("improve", eighth, min_gain=least) for least in (0.12, 0.125)] == [True, False]
+
+
+def test_a_fall_is_forgiven_if_its_p_is_above_alpha() -> None:
+    fallen = compare(dict.fromkeys("abc", 1.0), dict.fromkeys("abc", 0.0))
+    assert fallen.p_worse == 1 / 8
+    assert [accepts("not_worse", fallen, alpha=alpha) for alpha in (0.12, 0.125)] == [True, False]

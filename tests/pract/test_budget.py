@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from pract.budget import Budget, BudgetExhausted, Ledger, estimate
-from pract.calls import recorded_roles
+from pract.calls import RecordedChat, recorded_roles
 from pract.errors import InputError
 from pract.events import EventLog
 from pract.types import Reply
@@ -67,19 +67,19 @@ def test_a_call_that_waits_for_the_model_is_not_made_once_the_limit_is_reached()
 
 
 def test_tokens_are_overrun_by_no_more_than_the_calls_in_flight() -> None:
-    chat = recorded(budget=Budget(tokens=20))
+    """A call takes five; four are in flight when the limit is reached."""
+    ledger = Ledger(Budget(tokens=11), Clock())
+    chat = RecordedChat(ScriptedChat(lambda *_: "well then"), EventLog(), ledger)
 
-    async def many() -> list[object]:
-        calls = [chat.reply(ASK, max_tokens=9, temperature=0.0, tag=str(n)) for n in range(4)]
-        first = await asyncio.gather(*calls, return_exceptions=True)
-        later = [chat.reply(ASK, max_tokens=9, temperature=0.0, tag=str(n)) for n in range(4, 20)]
-        return [*first, *await asyncio.gather(*later, return_exceptions=True)]
+    async def many(numbers: range) -> list[object]:
+        calls = [chat.reply(ASK, max_tokens=9, temperature=0.0, tag=str(n)) for n in numbers]
+        return list(await asyncio.gather(*calls, return_exceptions=True))
 
-    outcomes = asyncio.run(many())
-    replies = [o for o in outcomes if isinstance(o, Reply)]
-    per_call = replies[0].prompt_tokens + replies[0].completion_tokens
-    assert len(replies) * per_call <= 20 + 16 * per_call
-    assert isinstance(outcomes[-1], Reply | BudgetExhausted)
+    async def both() -> list[object]:
+        return [*await many(range(4)), *await many(range(4, 20))]
+
+    assert [type(outcome) for outcome in asyncio.run(both())] == [Reply] * 4 + [BudgetExhausted] * 16
+    assert (ledger.spent.tokens, ledger.in_flight) == (20, 0)
 
 
 def test_a_limit_must_be_above_zero() -> None:

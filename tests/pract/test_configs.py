@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from pract.agent import AgentConfig
 from pract.optimizer import OptimizerConfig
 from pract.principles import initial_principles
+from pract.reflector import ReflectorConfig
 from pract.rpo import RpoConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -42,7 +43,10 @@ def test_the_base_files_repeat_the_defaults_of_the_dataclasses() -> None:
     assert built("agent", "act") == AgentConfig(style="act")
     assert built("rpo", "batch") == RpoConfig(seed=7)
     assert built("rpo", "paper") == RpoConfig(
-        seed=7, acceptance="off", optimizer=OptimizerConfig(principle_tokens=1000, leak="off")
+        seed=7,
+        acceptance="off",
+        reflector=ReflectorConfig(observation_chars=4_000, failures=False),
+        optimizer=OptimizerConfig(principle_tokens=1000, max_tokens=1000, leak="off"),
     )
 
 

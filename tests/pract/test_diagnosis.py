@@ -40,6 +40,29 @@ def test_each_pattern_is_recognised_by_its_rule() -> None:
     }
 
 
+def test_coming_back_after_something_new_is_no_repeated_call() -> None:
+    red, blue, look = {"key": "red"}, {"key": "blue"}, {"repeated": True}
+    returned = (
+        step(0, "take", arguments=red),
+        step(1, "look"),
+        step(2, "take", arguments=blue),
+        step(3, "look", **look),
+    )
+    assert diagnose(episode(*returned, success=True), ACTIONS, reward_shown=True) == ()
+    around = (
+        *returned,
+        step(4, "take", arguments=blue, repeated=True),
+        step(5, "look", **look),
+        step(6, "look", **look),
+        step(7, "open", arguments={"door": "red"}),
+        step(8, "take", arguments=red, repeated=True, refused=True),
+    )
+    found = diagnose(episode(*around, success=True), ACTIONS, reward_shown=True)
+    assert [(f.action, f.pattern, f.count) for f in found] == [
+        ("look", Pattern.REPEATED, 2), ("take", Pattern.REPEATED, 2),
+    ]  # fmt: skip
+
+
 def test_a_number_that_the_environment_took_for_a_text_is_no_failed_call() -> None:
     spec = ActionSpec(
         name="buy",

@@ -207,6 +207,35 @@ def test_a_broken_environment_is_a_status_and_the_next_episode_gets_a_new_one(
     assert closed == ("EnvironmentHung" not in failure)
 
 
+def told(*results: StepResult) -> Episode:
+    """An episode in which the environment gives these answers in turn."""
+    answers = iter(results)
+    (episode,) = play(lambda _, tag: f"take[{tag[-2:]}]", factory=lambda: Broken(lambda: next(answers)))
+    return episode
+
+
+def test_progress_is_the_best_on_the_way() -> None:
+    seen = Observation(text="")
+    found = told(
+        StepResult(observation=seen, progress=0.5),
+        StepResult(observation=seen, progress=0.0, terminated=True),
+    )
+    assert (found.progress, [step.progress for step in found.steps]) == (0.5, [0.5, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("said", "score", "success"),
+    [(False, 1.0, False), (True, 0.5, True), (None, 1.0, True), (None, 0.9, False)],
+)
+def test_an_environment_that_says_what_success_is_has_the_last_word(
+    said: bool | None, score: float, success: bool
+) -> None:
+    found = told(
+        StepResult(observation=Observation(text=""), score=score, success=said, terminated=True),
+    )
+    assert (found.score, found.success) == (score, success)
+
+
 def test_an_environment_that_was_made_too_late_is_closed_and_never_played() -> None:
     made: list[Prompt] = []
     late = threading.Event()

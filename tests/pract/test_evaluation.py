@@ -40,6 +40,25 @@ def test_arms_are_paired_by_task_and_attempt() -> None:
     assert {o.score for o in taught} == {1.0}
 
 
+def test_each_attempt_asks_the_model_under_a_seed_of_its_own() -> None:
+    chat = ScriptedChat(doors_script)
+    agent = Agent(chat, AgentConfig(style="act", max_steps=1, max_tokens=77), ACTIONS)
+
+    async def collect() -> list[Episode]:
+        seats = Seats(Doors, 1)
+        try:
+            played = evaluate(agent, Doors().tasks("test")[:1], seats, arm="act", attempts=2, seed=5)
+            return [one async for one in played]
+        finally:
+            await seats.close()
+
+    asyncio.run(collect())
+    assert [(asked["seed"], asked["max_tokens"], asked["stop"]) for asked in chat.options] == [
+        (5, 77, ("\nObservation:", "\nTask:")),
+        (1_000_008, 77, ("\nObservation:", "\nTask:")),
+    ]
+
+
 def test_an_outcome_counts_what_an_episode_cost_and_got_wrong() -> None:
     played = episode(
         step(0, None, problem="invalid_format"),

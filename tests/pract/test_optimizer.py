@@ -10,7 +10,7 @@ from pract.leaks import LeakCheck
 from pract.llm.base import ChatErrorKind
 from pract.optimizer import OptimizerConfig, PrincipleOptimizer, Rewrite
 from pract.principles import cut_to_tokens, initial_principles, read_principles
-from pract.types import Principles, Reflection, Task
+from pract.types import Principles, Reflection, Reply, Task
 from tests.pract.fakes import ScriptedChat
 from tests.pract.made import ACTIONS, PRINCIPLES, fail, reflection, spent
 
@@ -60,6 +60,38 @@ def test_a_principle_over_the_cap_is_cut_after_a_sentence() -> None:
     assert rewrite.principles.texts["open"] == "One two three. Four five six."
     assert rewrite.changes[0].note == "cut"
     assert cut_to_tokens("one two", 1, ScriptedChat(lambda *_: "")) == ""
+
+
+def cut_off(text: str) -> object:
+    return lambda *_: Reply(text=text, finish_reason="length")
+
+
+@pytest.mark.parametrize(
+    ("text", "new", "problem"),
+    [
+        ("Take the key. Then open it with", "Take the key.", ""),
+        ("Take the key.", "Take the key.", ""),
+        ("It costs 25. Take the key", "Old open.", "cut off"),
+        ("Take the key and then", "Old open.", "cut off"),
+        ("", "Old open.", "cut off"),
+    ],
+)
+def test_an_unfinished_sentence_of_a_reply_that_was_cut_off_is_dropped(
+    text: str, new: str, problem: str
+) -> None:
+    (change,) = improve(cut_off(text), reflection(actions=("open",))).changes
+    assert (change.new, change.problem) == (new, problem)
+
+
+def test_of_one_reply_for_all_actions_the_last_one_is_unfinished_and_others_never_came() -> None:
+    script = cut_off("open: New open\ntake: Use it. Then")
+    changes = improve(script, reflection(actions=("look", "take", "open")), calls="all").changes
+    assert [(change.action, change.new, change.problem) for change in changes] == [
+        ("look", "", "cut off"), ("take", "Use it.", ""), ("open", "New open", ""),
+    ]  # fmt: skip
+    script = cut_off("open: New open.\ntake: Use it.\nopen: Newer")
+    changes = improve(script, reflection(actions=("take", "open")), calls="all").changes
+    assert [(change.new, change.problem) for change in changes] == [("Use it.", ""), ("Old open.", "cut off")]
 
 
 def test_a_leak_is_rejected_flagged_or_let_pass() -> None:

@@ -68,6 +68,24 @@ def test_a_call_is_read_in_every_common_form(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Thought: two options:\n- open[green] now\n- take[blue] first\nAction: take[red]",
+        "I have to\nopen (again) with care.\nAction 2: take[red]",
+        "So I will\ntake[blue]\n**Action:** take\nAction Input: red",
+        "Perhaps\nAction: fly[moon]\nopen[green]\nAction: take[red]",
+        "\ntake[red]\nAction: open[green]",
+        "So then\ntake[red]\nObservation: made up\nAction: open[green]",
+        "So then\nObservation: made up\ntake[red]\nopen[green]",
+    ],
+)
+def test_a_call_that_is_marked_comes_before_one_that_prose_mentions(text: str) -> None:
+    call = parse_text(text, ACTIONS)
+    assert isinstance(call, Call)
+    assert call.action == Action(name="take", arguments={"key": "red"})
+
+
+@pytest.mark.parametrize(
     ("text", "key"),
     [
         ('take[{"key": "23.6"w x 15.7"d x 29.3"h"}]', '23.6"w x 15.7"d x 29.3"h'),

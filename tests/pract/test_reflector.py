@@ -70,6 +70,15 @@ def test_the_reward_is_in_the_prompt_only_if_it_is_shown() -> None:
         assert ("0.37" in text, "0.62" in text, "not solved" in text) == (shown, shown, shown)
 
 
+def test_failed_calls_are_in_the_prompt_unless_they_are_switched_off() -> None:
+    played = episode(step(0, "open", refused=True))
+    for shown in (True, False):
+        config = ReflectorConfig(failures=shown)
+        reflector = Reflector(ScriptedChat(lambda *_: ""), config, ACTIONS, reward_shown=True)
+        text = "\n".join(m.content for m in reflector.prompt(played, PRINCIPLES))
+        assert ("# Failed Calls" in text, "wrong argument name" in text) == (shown, shown)
+
+
 def test_a_long_episode_fits_the_reflectors_context() -> None:
     played = episode(*(step(n, "look", "word " * 400) for n in range(40)))
     chat = ScriptedChat(lambda *_: "", context_tokens=1_500)

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pract.optimizer import PrincipleOptimizer
 from pract.records import to_json
 from pract.rounds import Decision
 from pract.rpo import RpoConfig, learning_tasks, task_batches
+from pract.types import Message
 from tests.pract.fakes import Doors, doors_script
 from tests.pract.looping import VARIANTS, learning, run
 from tests.pract.test_parsing import PIECES
@@ -46,6 +48,57 @@ def test_the_gate_rejects_what_validation_does_not_like_and_keeps_the_best() -> 
         assert first.decision is decision
         assert (first.after == first.before) == (decision is Decision.REJECTED)
         assert (first.best == start.after) == (rule != "off")
+
+
+def decisions(script: object, knob: str, *values: object, **config: object) -> list[str]:
+    """What the gate decides of the first round's candidate under each value of a knob."""
+    found = []
+    for value in values:
+        ready, _ = learning(script=script, rounds=1, **{knob: value}, **config)
+        found.append(run(ready)[1].decision.value)
+    return found
+
+
+def test_the_gate_asks_for_the_least_gain_of_the_configuration() -> None:
+    """Three validation tasks lost under the start are won under the candidate."""
+    assert decisions(doors_script, "min_gain", 0.99, 1.0) == ["accepted", "rejected"]
+
+
+def test_the_gate_compares_by_the_measure_of_the_configuration() -> None:
+    """Under the candidate the key is taken, which is progress, and no door is opened."""
+
+    def halfway(messages: Sequence[Message], tag: str) -> str:
+        said = doors_script(messages, tag)
+        return "look[]" if said.startswith("open[") else said
+
+    assert decisions(halfway, "measure", "score", "success", "progress") == [
+        "rejected", "rejected", "accepted",
+    ]  # fmt: skip
+
+
+def test_the_gate_forgives_a_fall_by_the_alpha_of_the_configuration() -> None:
+    """Three validation tasks won under the start are lost under the candidate: p is 1/8."""
+
+    def spoilt(messages: Sequence[Message], tag: str) -> str:
+        if "/optimize" in tag:
+            return "Never open."
+        system = messages[0].content
+        if "Never open." in system:
+            return "look[]"
+        taught = Message(role="system", content=f"{system}\nTake the key first.")
+        return doors_script([taught, *messages[1:]] if "/step-" in tag else messages, tag)
+
+    rule = {"acceptance": "not_worse"}
+    assert decisions(spoilt, "alpha", 0.12, 0.125, **rule) == ["accepted", "rejected"]
+
+
+def test_each_validation_task_is_played_as_often_as_configured_under_seeds_of_its_own() -> None:
+    ready, _ = learning(validation_attempts=2, rounds=1)
+    start, first = run(ready)
+    for played in (start.validation, first.validation):
+        assert [(e.task_id, e.seed) for e in played] == [
+            (f"door/{colour}", seed) for colour in ("black", "amber", "ivory") for seed in (0, 1_000_003)
+        ]
 
 
 def test_acceptance_off_plays_no_validation_task() -> None:
@@ -89,6 +142,19 @@ def test_unfit_splits_are_refused_in_one_line() -> None:
         learning_tasks(doors.splits(), lambda split: [], RpoConfig())
     with pytest.raises(InputError, match="is in both"):
         learning_tasks(doors.splits(), lambda split: doors.tasks("train"), RpoConfig())
+
+
+def test_without_a_gate_no_validation_split_is_needed() -> None:
+    class Untested(Doors):
+        def splits(self) -> Sequence[str]:
+            return ("train",)
+
+    ready, _ = learning(factory=Untested, acceptance="off")
+    assert len(run(ready)) == 3
+    with pytest.raises(InputError, match="no split 'validation'"):
+        learning(factory=Untested, acceptance="improve")
+    with pytest.raises(InputError, match="no split 'validation'"):
+        learning(factory=Untested, acceptance="off", validates=True)
 
 
 def test_every_training_task_comes_up_once_before_any_comes_up_again() -> None:

@@ -3,6 +3,7 @@
 Extra `textworld-express`, and Java. Start 0.4 s; some 2,000 steps a second. Licence Apache-2.0.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,10 @@ GAMES = {
     "simonsays": ("smell", "examine", "slice", "take", "eat", "touch", "act"),
     "peckingorder": ("take", "put", "read", "look", "inventory"),
 }
+VERSIONS = {"simonsays": "2"}
+"""Of the games that are told otherwise than they once were."""
+VERDICT = re.compile(r"Simon says, you have completed the game\.\s*You win!|\b(?:Inc|C)orrect!")
+"""What tells whether the game was won, or a call was right."""
 FOLDS = {"train": "train", "validation": "dev", "test": "test"}
 
 
@@ -67,7 +72,8 @@ class TextWorldExpress:
             raise InputError(f"env.engine.tasks_per_split is {tasks_per_split}; a fold has 1 to 1000 games")
         require_java(EXTRA)
         self._module = imported("textworld_express", EXTRA)
-        self.name, self.version, self.licence = f"twx_{game}", f"1-{params or 'default'}", "Apache-2.0"
+        self.name, self.licence = f"twx_{game}", "Apache-2.0"
+        self.version = f"{VERSIONS.get(game, '1')}-{params or 'default'}"
         self._game, self._params, self._count = game, params, tasks_per_split
         self._env: Any = None
         self._splits: dict[str, list[Task]] = {}
@@ -137,11 +143,12 @@ class TextWorldExpress:
 
     def _turn(self, text: str, info: Mapping[str, Any], understood: bool = True) -> Turn:
         self._valid = tuple(sorted(map(str, info["validActions"])))
+        # In peckingorder the engine reports failure on its own winning paths, so only success ends it.
+        ended = bool(info["tasksuccess"] or (info["taskfailure"] and self._game != "peckingorder"))
         return Turn(
-            text=text or "Nothing happens.",
+            text=VERDICT.sub("The game is over." if ended else "Done.", text) or "Nothing happens.",
             score=min(1.0, max(0.0, float(info["score"]))),
-            # In peckingorder the engine reports failure on its own winning paths, so only success ends it.
-            ended=bool(info["tasksuccess"] or (info["taskfailure"] and self._game != "peckingorder")),
+            ended=ended,
             won=bool(info["tasksuccess"]),
             admissible=self._valid,
             understood=understood,

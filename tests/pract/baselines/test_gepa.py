@@ -1,6 +1,7 @@
 """GEPA over principles on a toy environment: a scripted chat, no model, no network."""
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,32 @@ def test_an_interrupted_run_of_gepa_has_told_what_it_found() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(interrupted())
     assert (told[0].decision, told[-1].decision) == (Decision.START, Decision.ACCEPTED)
+
+
+def test_an_interrupted_run_of_gepa_plays_nothing_any_more_when_its_seats_are_closed() -> None:
+    main: list[asyncio.Task[None]] = []
+
+    def interrupting(messages: list[object], tag: str) -> str:
+        if tag.startswith("gepa/evaluate-0001") and tag.endswith("step-00"):
+            main[0].cancel()
+        return script(messages, tag)
+
+    ready, _ = learning(script=interrupting, delay=0.01)
+    seats, free = ready.crew.seats, []
+    close = seats.close
+
+    async def closing() -> None:
+        free.append(seats._free.qsize())
+        await close()
+
+    seats.close = closing  # type: ignore[method-assign]
+
+    async def interrupted() -> None:
+        main.append(asyncio.current_task())  # type: ignore[arg-type]
+        async with aclosing(optimize_with_gepa(ready, metric_calls=40)) as rounds:
+            async for _ in rounds:
+                pass
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(interrupted())
+    assert free == [1]

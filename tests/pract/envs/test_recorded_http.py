@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pract.envs.academia import Academia
-from pract.envs.movie import Movie
+from pract.envs.academia import Academia, Library
+from pract.envs.movie import FilmGuide, Movie
 from pract.envs.tools import recorded_http
+from pract.envs.tools.functions import Refused
 from pract.envs.tools.recorded_http import NotFound, NotRecorded, RecordedHttp
-from pract.envs.weather import Weather
+from pract.envs.weather import Weather, WeatherDesk
 from pract.errors import InputError
 from pract.types import Action
 
@@ -192,3 +193,65 @@ def test_weather_is_asked_by_place_and_day() -> None:
     assert ask(weather, "get_elevation", latitude=91, longitude=0) == (
         "Latitude goes from -90 to 90, longitude from -180 to 180."
     )
+
+
+def telling(answer: object) -> RecordedHttp:
+    """A service that answers everything alike."""
+    http = RecordedHttp(live=True)
+    http._fetch = lambda url, params: answer  # type: ignore[method-assign]
+    return http
+
+
+def test_air_quality_is_told_at_noon() -> None:
+    hours = list(range(48))
+    desk = WeatherDesk(
+        telling({"hourly": {"time": hours, "european_aqi_pm2_5": hours}}), "2030-01-11", "Quell"
+    )
+    told = desk.get_historical_air_quality_index(47.6, 11.4, "2030-01-10", "2030-01-11")
+    assert told == {"time": [12, 36], "european_aqi_pm2_5": [12, 36]}
+
+
+def test_a_crew_is_led_by_who_directs_produces_and_writes() -> None:
+    def crew(*jobs: str) -> list[dict[str, object]]:
+        return [{"id": number, "name": "N", "job": job, "gender": 0} for number, job in enumerate(jobs)]
+
+    guide = FilmGuide(telling({"crew": crew(*["Grip"] * 11, "Writer", "Director")}))
+    shown = guide.get_movie_crew("7")["crew"]
+    assert [person["id"] for person in shown] == [11, 12, 0, 1, 2, 3, 4, 5, 6, 7]
+    assert shown[0] == {"id": 11, "name": "N", "job": "Writer"}
+    guide = FilmGuide(telling({"crew": crew("Grip", *["Producer"] * 12)}))
+    assert [person["id"] for person in guide.get_movie_crew("7")["crew"]] == list(range(1, 13))
+
+
+def test_all_alternative_titles_are_told() -> None:
+    titles = [{"iso_3166_1": "DK", "title": f"T{number}", "type": ""} for number in range(12)]
+    told = FilmGuide(telling({"titles": titles})).get_movie_alternative_titles("7")["titles"]
+    assert [title["title"] for title in told] == [f"T{number}" for number in range(12)]
+    assert told[0] == {"iso_3166_1": "DK", "title": "T0"}
+
+
+GRAPH = {
+    "papers": {"A": {"authors": ["Ann", "Bob"], "cites": ["B"]}, "B": {"authors": ["Bob"], "cites": []}},
+    "authors": {"Ann": {"org": "X"}, "Bob": {"org": "Y"}},
+}
+
+
+def test_a_citation_has_a_direction() -> None:
+    library = Library(telling(GRAPH))
+    library.loadPaperNet()
+    assert library.paperEdgeCheck("A", "B") == "The first paper cites the second."
+    assert library.paperEdgeCheck("B", "A") == "The first paper does not cite the second."
+    assert (library.neighbourCheck("PaperNet", "A"), library.neighbourCheck("PaperNet", "B")) == (["B"], [])
+
+
+def test_a_net_is_loaded_before_it_is_asked() -> None:
+    library = Library(telling(GRAPH))
+    with pytest.raises(Refused, match="PaperNet is not loaded; use loadPaperNet first"):
+        library.paperNodeCheck("A")
+    library.loadPaperNet()
+    assert library.paperNodeCheck("A")["authors"] == ["Ann", "Bob"]
+    with pytest.raises(Refused, match="AuthorNet is not loaded; use loadAuthorNet first"):
+        library.authorNodeCheck("Ann")
+    library.loadAuthorNet()
+    assert library.neighbourCheck("AuthorNet", "Ann") == ["Bob"]
+    assert library.authorEdgeCheck("Ann", "Bob") == ["A"]

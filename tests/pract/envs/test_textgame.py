@@ -140,6 +140,25 @@ def test_textworld_express_is_won_by_its_oracle(name: str) -> None:
     played(lambda: TextWorldExpress(game=name, tasks_per_split=5), 5)
 
 
+@needs("textworld_express")
+@bridge
+def test_simon_does_not_say_whether_the_game_was_won() -> None:
+    engine = TextWorldExpress(game="simonsays", tasks_per_split=1)
+    try:
+        (task,) = engine.splits()["train"]
+        asked = engine.gold(task)
+        begun = engine.begin(task, 0)
+        won = [engine.do(command) for command in asked][-1]
+        engine.begin(task, 0)
+        lost = engine.do(next(command for command in begun.admissible if command != asked[0]))
+        assert (won.won, won.text) == (True, "The game is over.")
+        assert (lost.won, lost.ended, lost.text) == (False, True, "The game is over.")
+        assert engine.version == "2-default"
+    finally:
+        engine.close()
+        gc.collect()
+
+
 @needs("scienceworld")
 @bridge
 @pytest.mark.slow

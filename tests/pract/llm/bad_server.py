@@ -86,6 +86,10 @@ def answer(server: Server, path: str, headers: dict[str, str], body: bytes) -> b
             return error(
                 401, f"Incorrect API key provided: {headers.get('authorization', '')}", "invalid_api_key"
             )
+        if fault == "loading":
+            return error(503, "Loading model", "unavailable_error")
+        if fault == "rate_limited":
+            return error(429, "slow down")
         listed = [{"id": MODEL, "meta": {"n_ctx": 4096}}, {"id": "other-model"}]
         return packet(200, json.dumps({"object": "list", "data": listed}).encode())
     server.calls[mode] += 1

@@ -399,6 +399,8 @@ class TestCheck:
             ),
             ("ok", {"context_tokens": 8192}, {}, "llm.context_tokens=8192 is more than the 4096 that"),
             ("wrong_key", {}, {}, "refuses the key"),
+            ("loading", {}, {}, r"is not ready \(HTTP 503: Loading model; unavailable_error\); .* try again"),
+            ("rate_limited", {}, {}, r"is not ready \(HTTP 429: slow down\); .* try again"),
             ("no_tools", {}, {"tools": True}, "takes no native tools .*does not support tools"),
             ("ok", {}, {"choices": True}, "choices cannot be ranked with llm.rank_by=None"),
         ],
