@@ -15,7 +15,7 @@ from pract.types import ActionSpec, Episode, Message, Principles, Reflection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReflectorConfig:
-    """How episodes are criticised."""
+    """How episodes are reflected on."""
 
     words: int = 120
     """Words that a reflection is asked to have at most; what goes beyond twice that is cut."""
@@ -27,8 +27,8 @@ class ReflectorConfig:
     failures: bool = True
     """Whether it is shown the failed calls by pattern, which the paper's prompt has not."""
     solved: bool = True
-    """Whether solved episodes are criticised too. A small model that is asked for the mistake in one invents it. Of no
-    effect in Self-RPO, which is not told what was solved."""
+    """Whether solved episodes are reflected on too. A small model that is asked for the mistake in one invents it. Of
+    no effect in Self-RPO, which is not told what was solved."""
     wording: Wording = field(default_factory=Wording)
 
     def __post_init__(self) -> None:

@@ -133,10 +133,10 @@ def _of_merge(key: str) -> str:
 async def batch_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, key: str) -> Lesson:
     """RPO-Batch: one rewrite from all reflections of the batch, each made as soon as its episode has ended."""
 
-    async def criticise(episode: Episode) -> Reflection:
+    async def reflect(episode: Episode) -> Reflection:
         return await crew.reflect(episode, before)
 
-    played = await crew.play_then(_places(crew, tasks, key), before, criticise)
+    played = await crew.play_then(_places(crew, tasks, key), before, reflect)
     reflections = [reflection for _, reflection in played]
     rewrite = await crew.improve(before, reflections, tag=_of_all(key))
     return _lesson([episode for episode, _ in played], reflections, [rewrite], before)
@@ -145,7 +145,7 @@ async def batch_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, ke
 async def merged_lesson(crew: Crew, tasks: Sequence[Task], before: Principles, key: str) -> Lesson:
     """RPO-Traj, independent then merged: one rewrite for each trajectory, then one set from all of them.
 
-    Trajectories do not wait for each other: each is criticised and rewritten from as soon as it has ended.
+    Episodes do not wait for each other: each is reflected on and rewritten from as soon as it has ended.
     """
     places = _places(crew, tasks, key)
     position = {place: number for number, (place, _, _) in enumerate(places)}

@@ -12,7 +12,7 @@ history.html                    the story of the principles, one file to open an
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -22,7 +22,7 @@ from pract.errors import InputError
 from pract.events import EventLog, refuse_other_run
 from scripts.casting import ROLES
 from scripts.folders import LOCK, locked, read_config
-from scripts.run import FREE_KEYS, Run, differing
+from scripts.run import FREE_KEYS, Run, differing, under
 from scripts.tables import write_text
 
 FURTHER = ("budget", "retry_failed", "rpo.rounds", "limit", "attempts")
@@ -63,14 +63,14 @@ class LoggedRun(Run):
     def refuse_other_run(self) -> None:
         """Raise InputError for a run of another configuration, or a finished one that nothing takes further."""
         names = sorted(differing(read_config(self.folder), self.config))
-        changed = [name for name in names if not (_under(name, FREE) or self._is_way(name))]
+        changed = [name for name in names if not (under(name, FREE) or self._is_way(name))]
         if changed:
             shown = ", ".join(changed[:4]) + (" ..." if len(changed) > 4 else "")
             raise InputError(
                 f"{self.folder} holds a run with another configuration ({shown}); "
                 "choose another output_dir, or overwrite=true"
             )
-        further = any(_under(name, FURTHER) for name in names) or self.config.get("retry_failed")
+        further = any(under(name, FURTHER) for name in names) or self.config.get("retry_failed")
         if self._finished() and not further:
             shown = ", ".join(name for name in FURTHER if name.split(".")[0] in self.config)
             raise InputError(
@@ -127,12 +127,7 @@ def is_way(key: str, chat: Any) -> bool:
             return True
         if key.startswith("inner."):
             return is_way(key.removeprefix("inner."), chat.get("inner"))
-    return _under(key, REACHED)
-
-
-def _under(name: str, keys: Sequence[str]) -> bool:
-    """Whether a dotted name is one of the keys, or below one."""
-    return any(name == key or name.startswith(f"{key}.") for key in keys)
+    return under(key, REACHED)
 
 
 class Tracker:
