@@ -114,11 +114,7 @@ def wire(
     whatever `rpo.acceptance` says, as by a method with a loop of its own.
     """
     learns = getattr(optimizer, "func", optimizer)
-    if notes and not getattr(learns, "has_notes", False):
-        raise InputError(
-            f"{place} holds a memory of {len(notes)} notes, which this method would lose: use method=reflexion, or "
-            "give principles without notes"
-        )
+    _refuse_lost(notes, learns, place)
     world = _look(factory, config, validates=validates or config.acceptance != "off")
     start = replace(initial_principles(world.actions, principles, place), notes=tuple(notes))
     allowed = [spec.description for spec in world.actions]
@@ -143,7 +139,7 @@ def wire(
         "rpo": {name: value for name, value in to_json(config).items() if name != "rounds"},
         "models": [chat.model for chat in chats],
         "principles": dict(start.texts),
-        "notes": list(start.notes),
+        **({"notes": list(start.notes)} if start.notes else {}),
         "method": getattr(learns, "__name__", str(optimizer)),
     }
     return Learning(
@@ -156,6 +152,14 @@ def wire(
         ledger=ledger,
         description=description,
     )
+
+
+def _refuse_lost(notes: Sequence[str], learns: Any, place: str) -> None:
+    if notes and not getattr(learns, "has_notes", False):
+        raise InputError(
+            f"{place} holds a memory of {len(notes)} notes, which this method would lose: use method=reflexion, or "
+            "give principles without notes"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
