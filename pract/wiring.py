@@ -133,15 +133,6 @@ def wire(
         seed=config.seed,
         watch=watch,
     )
-    description = {
-        **world.stamp,
-        "agent": to_json(agent),
-        "rpo": {name: value for name, value in to_json(config).items() if name != "rounds"},
-        "models": [chat.model for chat in chats],
-        "principles": dict(start.texts),
-        **({"notes": list(start.notes)} if start.notes else {}),
-        "method": getattr(learns, "__name__", str(optimizer)),
-    }
     return Learning(
         crew=crew,
         optimizer_chat=chats[2],
@@ -150,8 +141,28 @@ def wire(
         start=start,
         config=config,
         ledger=ledger,
-        description=description,
+        description=_description(world, agent, config, chats, start, learns),
     )
+
+
+def _description(
+    world: "_World",
+    agent: AgentConfig,
+    config: RpoConfig,
+    chats: Sequence[Chat],
+    start: Principles,
+    method: Any,
+) -> dict[str, Any]:
+    """What a log is of: another run with the same log must say the same."""
+    return {
+        **world.stamp,
+        "agent": to_json(agent),
+        "rpo": {name: value for name, value in to_json(config).items() if name != "rounds"},
+        "models": [chat.model for chat in chats],
+        "principles": dict(start.texts),
+        **({"notes": list(start.notes)} if start.notes else {}),
+        "method": getattr(method, "__name__", str(method)),
+    }
 
 
 def _refuse_lost(notes: Sequence[str], learns: Any, place: str) -> None:
