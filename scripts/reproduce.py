@@ -23,6 +23,7 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -83,7 +84,9 @@ def reproduce(arguments: Sequence[str]) -> int:
         )
         return write(request, takes, found, arguments)
 
-    return alone(request.folder, run_chains(plan, left, under_way.ended), tell, "give another folder=")
+    return alone(
+        request.folder, partial(run_chains, plan, left, under_way.ended), tell, "give another folder="
+    )
 
 
 def selected(reproduction: Reproduction, only: Sequence[str]) -> list[Row]:

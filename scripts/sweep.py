@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ from scripts.sweep_results import (
 )
 from scripts.sweep_table import print_sweep, sweep_csv, sweep_json
 from scripts.tables import write_text
+
+Work = Coroutine[Any, Any, None]
 
 
 @dataclass(kw_only=True)
@@ -135,32 +138,32 @@ def sweep(arguments: Sequence[str]) -> int:
     if plan.config.sampler == "optuna":
         from scripts.proposing import search
 
-        work = search(under_way)
+        begin: Callable[[], Work] = partial(search, under_way)
     else:
         if not plan.knobs:
             raise InputError("nothing is swept; give a key several values, as seed=0,1,2")
-        jobs = list(composed(plan, plan.grid()))
-        missing = under_way.add(jobs)
-        print(
-            f"{len(jobs)} jobs, {len(jobs) - len(missing)} of them finished before; {plan.folder}", flush=True
-        )
-        work = run_chains(plan, [[job] for job in missing], under_way.ended)
-    return alone(plan.folder, work, lambda: tell(under_way, arguments), "give sweep_dir")
+        begin = partial(rest_of_grid, under_way, list(composed(plan, plan.grid())))
+    return alone(plan.folder, begin, lambda: tell(under_way, arguments), "give sweep_dir")
 
 
-def alone(folder: Path, work: Coroutine[Any, Any, None], tell: Callable[[], int], otherwise: str) -> int:
-    """Do the work with the folder locked, and tell of it whatever ends it; what `tell` returns.
+def rest_of_grid(under_way: Sweep, jobs: Sequence[tuple[Job, DictConfig]]) -> Work:
+    """What is still to be done of the jobs, said beforehand."""
+    plan, missing = under_way.plan, under_way.add(jobs)
+    print(f"{len(jobs)} jobs, {len(jobs) - len(missing)} of them finished before; {plan.folder}", flush=True)
+    return run_chains(plan, [[job] for job in missing], under_way.ended)
 
-    Raises InputError if another process is at work in the folder.
+
+def alone(folder: Path, begin: Callable[[], Work], tell: Callable[[], int], otherwise: str) -> int:
+    """Begin and do the work with the folder locked, and tell of it whatever ends it; what `tell` returns.
+
+    begin: looks at what there is, which no other process may change then. Raises InputError if one is at work there.
     """
-    try:
-        with locked(folder, "sweep", otherwise):
-            try:
-                until_stopped(work)
-            finally:
-                told = tell()
-    finally:
-        work.close()
+    with locked(folder, "sweep", otherwise):
+        work = begin()
+        try:
+            until_stopped(work)
+        finally:
+            told = tell()
     return told
 
 
