@@ -102,6 +102,11 @@ class Encoder:
         )
 
 
+def suffix_of(separator: str) -> str:
+    """What ends a plain prompt: a line break, but where nothing stands between a rationale and its answer line."""
+    return "\n" if separator else ""
+
+
 ANCHOR = "."
 
 

@@ -21,6 +21,7 @@ from filelock import FileLock
 from transformers.utils import logging as transformers_logging
 
 from latro.checkpoints import save_here
+from latro.encoding import suffix_of
 from latro.errors import InputError
 from latro.pretraining import TinyLlamaShape, byte_tokenizer, fit, tiny_llama
 from latro.tasks.base import Task
@@ -163,7 +164,7 @@ class WindTunnel:
             between = self.task.answer_separator
             yield [
                 (
-                    row.prompt + ("\n" if between else ""),
+                    row.prompt + suffix_of(between),
                     reasoned(row, between)
                     if generator.random() < share
                     else between + generator.choice(examples).answer,

@@ -70,13 +70,14 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
         "use_cpu": on_cpu,  # else two CPU processes do not find each other
         "dataloader_pin_memory": torch.accelerator.is_available(),
         "disable_tqdm": True,
+        **forced,
     }
-    refuse_settled(given, {**settled, **forced})
+    refuse_settled(given, settled)
     try:
         with warnings.catch_warnings():  # trl still passes the old name of activation checkpointing
             warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*")
             named = {str(key): value for key, value in given.items() if value is not None}
-            return instantiate(named | settled | forced, _convert_="all")
+            return instantiate(named | settled, _convert_="all")
     except Exception as error:
         if isinstance(error.__cause__, ValueError | ImportError):
             raise InputError(f"trainer: {' '.join(str(error.__cause__).split())}") from error

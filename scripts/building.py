@@ -8,7 +8,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from latro.encoding import Encoder
+from latro.encoding import Encoder, suffix_of
 from latro.errors import InputError
 from latro.models import LoadedModel, ModelConfig, load_policy
 from latro.rollout.choosing import VLLM
@@ -52,7 +52,7 @@ def build_encoder(loaded: LoadedModel, task: Task, separator: str) -> Encoder:
         pad_token_id=loaded.turns.pad_token_id,
         system_prompt=loaded.system_prompt,
         separator=separator,
-        prompt_suffix="\n" if separator else "",
+        prompt_suffix=suffix_of(separator),
     )
 
 

@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from latro.health import HealthMonitor
 from latro.records import Sample
+from scripts.folders import table
 from scripts.run import Run
 
 SUMMARY = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss")
@@ -25,9 +26,9 @@ class Recorder(TrainerCallback):
         self.monitor = HealthMonitor()
         self.said: set[tuple[int, str]] = set()
         if run.writes:  # alone: another process might read what is being cut
-            for row in written(run, "metrics"):
+            for row in table(run.folder, "metrics"):
                 self.warnings(row)  # a run that is taken up knows what it has seen, and what it has said
-            self.said = {(row["step"], row["warning"]) for row in written(run, "health")}
+            self.said = {(row["step"], row["warning"]) for row in table(run.folder, "health")}
         self.step_started = time.perf_counter()
 
     def on_train_begin(
@@ -91,11 +92,6 @@ class Recorder(TrainerCallback):
         """New warnings from a row of metrics, of a step or of an evaluation."""
         evaluation = {name.removeprefix("eval/"): v for name, v in row.items() if name.startswith("eval/")}
         return self.monitor.evaluation(evaluation) if evaluation else self.monitor.step(row)
-
-
-def written(run: Run, table: str) -> list[dict[str, Any]]:
-    """The rows of a table, none if it was not begun."""
-    return run.rows(table) if (run.folder / f"{table}.jsonl").exists() else []
 
 
 def renamed(name: str) -> str:

@@ -15,7 +15,7 @@ from scripts.prompting import write_prompting
 from scripts.report import write_report
 from scripts.results import estimates, print_estimates, results_json
 from scripts.run import Run, step_of
-from scripts.tables import was_evaluated, write_text
+from scripts.tables import has_evaluation, was_evaluated, write_text
 from scripts.training_story import greater_is_better
 from scripts.validating import Validator
 
@@ -146,7 +146,7 @@ def read_evaluations(run: Run) -> dict[int, dict[str, float]]:
     return {
         row["step"]: {name: value for name, value in row.items() if name.startswith("eval/")}
         for row in run.rows("metrics")
-        if any(name.startswith("eval/") for name in row)
+        if has_evaluation(row)
     }
 
 

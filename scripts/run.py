@@ -216,6 +216,7 @@ class Run:
 
 def forget_trackers(run: Run) -> None:
     """Let the trackers of a run that begins anew begin anew as well."""
+    run.forgotten = set()
     if run.writes:
         (run.folder / RUN_ID).unlink(missing_ok=True)
         shutil.rmtree(

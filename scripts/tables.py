@@ -92,12 +92,10 @@ def is_behind(row: Mapping[str, Any], *, step: int, evaluated_again: bool) -> bo
 
 
 def has_evaluation(row: Mapping[str, Any]) -> bool:
-    """Whether a row of `metrics`, or of `validation`, which has no others, belongs to an evaluation."""
-    return "id" in row or any(name.startswith("eval/") for name in row)
+    """Whether a row of `metrics`, of a trainer's log, or of `validation`, which has no others, is an evaluation's."""
+    return "id" in row or any(name.startswith(("eval/", "eval_")) for name in row)
 
 
 def was_evaluated(step: int, log_history: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a trainer's log holds an evaluation of the step."""
-    return any(
-        row.get("step") == step and any(name.startswith("eval_") for name in row) for row in log_history
-    )
+    return any(row.get("step") == step and has_evaluation(row) for row in log_history)

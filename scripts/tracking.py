@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from latro.errors import InputError
 from latro.records import Sample
 from scripts.run import RUN_ID, Run
+from scripts.tables import has_evaluation
 
 TRACKERS = ("none", "wandb", "tensorboard")
 MODES = ("online", "offline", "disabled")
@@ -85,9 +86,8 @@ def send_once(trainer: Any, sent: Collection[tuple[int, bool]]) -> None:
 
 def _once(on_log: Callable[..., None], sent: Collection[tuple[int, bool]]) -> Callable[..., None]:
     def fresh_alone(args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
-        names = list(logs or ())
-        evaluation = any(name.startswith("eval_") for name in names)
-        if (state.global_step, evaluation) not in sent or "train_runtime" in names:
+        row = logs or {}
+        if (state.global_step, has_evaluation(row)) not in sent or "train_runtime" in row:
             on_log(args, state, control, logs=logs, **more)
 
     return fresh_alone

@@ -156,7 +156,6 @@ def resumable(run: Run, cfg: DictConfig, args: TrainingArguments, model: Any) ->
     if checkpoint is None:
         run.rewind(-1)
         if not cfg.resume:
-            run.forgotten = set()
             forget_trackers(run)
         return None
     check_same_architecture(model, checkpoint)

@@ -10,6 +10,7 @@ from typing import Any
 from latro.errors import InputError
 from scripts import stats
 from scripts.folders import AGAIN, Row, read_config, read_json, refuse_missing, table
+from scripts.tables import has_evaluation
 
 STEPS_SAMPLED = 12
 """Steps, evenly spaced, of which the samples are kept."""
@@ -117,7 +118,7 @@ def read_training(folder: Path) -> Training:
         task = next(iter(outcome["versions"]))
         told = outcome["n-samples"][task]["effective"]
         refuse_missing(folder / "validation.jsonl", len(validation[max(validation)]), told)
-    steps = [row["step"] for row in metrics if not _of_evaluation(row)]
+    steps = [row["step"] for row in metrics if not has_evaluation(row)]
     if outcome is not None and config["trainer"].get("logging_steps") == 1:
         _refuse_short(folder / "metrics.jsonl", steps, outcome["training"]["steps"])
     return Training(
@@ -125,8 +126,8 @@ def read_training(folder: Path) -> Training:
         config=config,
         environment=read_json(folder / "environment.json") or {},
         outcome=outcome,
-        steps=tuple(row for row in metrics if not _of_evaluation(row)),
-        evaluations=tuple(row for row in metrics if _of_evaluation(row)),
+        steps=tuple(row for row in metrics if not has_evaluation(row)),
+        evaluations=tuple(row for row in metrics if has_evaluation(row)),
         validation=validation,
         prompts={row["id"]: row["prompt"] for row in table(folder, "prompts")},
         health=tuple(table(folder, "health")),
@@ -134,10 +135,6 @@ def read_training(folder: Path) -> Training:
         seconds=sum(row.get("step_time", 0.0) for row in table(folder, "timing")),
         left_out=len(table(folder, "left_out")),
     )
-
-
-def _of_evaluation(row: Row) -> bool:
-    return any(name.startswith("eval/") for name in row)
 
 
 def spaced(found: Sequence[Any], most: int) -> list[Any]:
