@@ -44,7 +44,7 @@ def measure_rollout(cfg: DictConfig) -> tuple[list[dict], list[str]]:
     """Rows and failures of drawing rationales."""
     from scripts.benchmark_rollout import rollout_failures, rollout_rows
 
-    rows = rollout_rows(cfg.size, **real_model(cfg))
+    rows = rollout_rows(cfg.size, **real_model(cfg), schemes=cfg.schemes)
     return rows, rollout_failures(cfg.size, rows)
 
 

@@ -10,12 +10,15 @@ from functools import partial
 from statistics import median
 from typing import Any
 
+import torch
+
 from latro.encoding import Encoder
 from latro.models import ModelConfig, load_policy
 from latro.pretraining import TinyLlamaShape, byte_tokenizer, tiny_llama
-from latro.sampling import SamplingConfig, cut, sample_rationales
+from latro.sampling import LowPrecisionCopy, SamplingConfig, cut, sample_rationales
 from latro.tasks.gsm8k import Gsm8k
 from latro.types import Example
+from scripts.benchmark_schemes import COPIES, chosen, copies_pay, held_to_bars
 from scripts.measuring import Spent, fair_clock, in_turn, matmul_rate, peak_of, spent
 from scripts.published_rollout import published_rollout
 
@@ -138,8 +141,13 @@ def published(bench: Bench, size: RolloutSize, seed: int) -> Outcome:
     )
 
 
-def ours(bench: Bench, size: RolloutSize, seed: int, engine: str = "continuous") -> Outcome:
-    """`sample_rationales` as the trainer calls it, on a whole step."""
+def ours(
+    bench: Bench, size: RolloutSize, seed: int, engine: str = "continuous", *, copies: bool = False
+) -> Outcome:
+    """`sample_rationales` as the trainer calls it, on a whole step.
+
+    copies: by a bfloat16 copy of the model, which is made anew.
+    """
     config = SamplingConfig(
         rationales_per_prompt=size.K,
         max_rationale_tokens=size.max_tokens,
@@ -149,8 +157,9 @@ def ours(bench: Bench, size: RolloutSize, seed: int, engine: str = "continuous")
     rationales: list[Any] = []
 
     def call() -> None:
+        model = LowPrecisionCopy(bench.model, torch.bfloat16).model if copies else bench.model
         rationales[:] = sample_rationales(
-            bench.model, bench.encoder, bench.prompts[: size.prompts], list(range(size.prompts)), config,
+            model, bench.encoder, bench.prompts[: size.prompts], list(range(size.prompts)), config,
             markers=bench.markers, seed=seed, step=0,
         )  # fmt: skip
 
@@ -164,6 +173,13 @@ def ours(bench: Bench, size: RolloutSize, seed: int, engine: str = "continuous")
         taken=taken,
         peak_mb=peak,
     )
+
+
+SCHEMES: dict[str, Callable[[Bench, RolloutSize, int], Outcome]] = {
+    "published": published,
+    "ours": ours,
+    COPIES: partial(ours, copies=True),
+}
 
 
 def measured(call: Callable[[], None]) -> tuple[Spent, float]:
@@ -181,22 +197,24 @@ def rollout_rows(
     model_path: str | None = None,
     data_path: str | None = None,
     dtype: str = "float32",
+    schemes: Sequence[str] | None = None,
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating runs after a short one, and ratios to the published scheme.
 
-    `small` needs nothing; `full` takes model and questions from the hub where no path is given.
+    `small` needs nothing; `full` takes model and questions from the hub where no path is given. schemes: see `chosen`.
     """
+    copies = copies_pay(size, dtype)
+    taken = chosen([name for name in SCHEMES if copies or name != COPIES], schemes)
     shape = SIZES[size]
     bench = small_bench(shape) if size == "small" else full_bench(shape, model_path, data_path, dtype)
-    schemes: dict[str, Callable[[Bench, RolloutSize, int], Outcome]] = {"ours": ours, "published": published}
-    for scheme in schemes.values():
-        scheme(bench, shortest(shape), seed)
-    calls = {f"{shape.name}, {name}": partial(scheme, bench, shape) for name, scheme in schemes.items()}
-    outcomes = dict(zip(schemes, in_turn(calls, rounds, seed, say).values(), strict=True))
+    for name in taken:
+        SCHEMES[name](bench, shortest(shape), seed)
+    calls = {f"{shape.name}, {name}": partial(SCHEMES[name], bench, shape) for name in taken}
+    outcomes = dict(zip(taken, in_turn(calls, rounds, seed, say).values(), strict=True))
     clock = fair_clock(o.taken for each in outcomes.values() for o in each)
-    ceiling = matmul_rate(bench.model.dtype)
-    rows = [row(shape, name, outcomes[name], bench.model, ceiling, clock) for name in ("published", "ours")]
+    ceiling = {name: matmul_rate(torch.bfloat16 if name == COPIES else bench.model.dtype) for name in taken}
+    rows = [row(shape, name, outcomes[name], bench.model, ceiling[name], clock) for name in taken]
     # What an earlier call left may be enough for a small one.
     grew = all(each["peak_mb"] > 0 for each in rows)
     for each in rows:
@@ -247,13 +265,14 @@ def row(
 
 def rollout_failures(size: str, rows: Sequence[dict]) -> list[str]:
     """One line for each bar that is missed."""
-    shape, mine = SIZES[size], rows[-1]
+    shape, by_scheme = SIZES[size], {row["scheme"]: row for row in rows}
+    mine = by_scheme[held_to_bars(list(by_scheme))]
     bars = (
         ("times_decoded_per_s", shape.least_tokens, "tokens"),
         ("times_finished_per_s", shape.least_finished, "finished rationales"),
     )
     return [
-        f"{shape.name}: {mine[key]:.2f} times the published scheme's {what} per second, not {least}"
+        f"{shape.name}, {mine['scheme']}: {mine[key]:.2f} times the published scheme's {what} per second, not {least}"
         for key, least, what in bars
         if not mine[key] >= least
     ]

@@ -2,8 +2,7 @@
 
 `published` is the released code's rollout and update, drawn in batches of its data loader's three prompts. `stock
 RLOO` is trl's own trainer; its reward costs nothing and it scores no answer, so it does less. `ours` is the trainer
-that `train_latro` runs; where the machine is fast in bfloat16, also with its rationales drawn by a bfloat16 copy and
-its reference in that precision, the policy's own passes in float32 as before. Each begins with a fresh optimizer and a
+that `train_latro` runs, also with bfloat16 copies. Each begins with a fresh optimizer and a
 rate of zero, so that every round meets the same policy.
 """
 
@@ -24,18 +23,18 @@ from latro.adapters import FrozenReference
 from latro.encoding import Rationale, join
 from latro.errors import InputError
 from latro.objective import ObjectiveConfig
-from latro.precision import bfloat16_is_fast, cast_weights
+from latro.precision import cast_weights
 from latro.sampling import SamplingConfig, cut
 from latro.scored_tokens import ScoringConfig
 from latro.trainer import LatroTrainer
 from scripts.benchmark_rollout import Bench, RolloutSize, full_bench, small_bench
+from scripts.benchmark_schemes import COPIES, chosen, copies_pay, held_to_bars
 from scripts.measuring import Spent, fair_clock, in_turn, matmul_rate, spent
 from scripts.published_rollout import published_rollout
 from scripts.published_scheme import published_update
 from scripts.training import quiet_libraries
 
 KL_WEIGHT = 0.05
-COPIES = "ours, bfloat16 copies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,11 +242,11 @@ def step_rows(
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the published scheme.
 
-    prompts: of a step, where not those of `size`. schemes: names of `SCHEMES`; None: all that this machine can.
+    prompts: of a step, where not those of `size`. schemes: see `chosen`.
     Raises InputError where prompts fill no whole batches, or schemes leave nothing to compare.
     """
     quiet_libraries()
-    copies = size == "full" and dtype == "float32" and bfloat16_is_fast()
+    copies = copies_pay(size, dtype)
     taken = chosen([name for name in SCHEMES if copies or name != COPIES], schemes)
     shape = SIZES[size] if prompts is None else with_prompts(SIZES[size], prompts)
     bench = (
@@ -267,19 +266,6 @@ def step_rows(
         each["times_faster"] = rows[0][f"{clock}_seconds"] / each[f"{clock}_seconds"]
         each["times_less_memory"] = None
     return rows
-
-
-def chosen(possible: Sequence[str], names: Sequence[str] | None) -> list[str]:
-    """The possible schemes that are named, in their order. Raises InputError where one is unknown or needed."""
-    if names is None:
-        return list(possible)
-    for name in names:
-        if name not in possible:
-            raise InputError(f"schemes={list(names)}: {name!r} is none of {', '.join(map(repr, possible))}")
-    for name in ("published", "ours"):
-        if name not in names:
-            raise InputError(f"schemes={list(names)}: ratios are of 'published' and 'ours'; name both")
-    return [name for name in possible if name in names]
 
 
 def with_prompts(size: StepSize, prompts: int) -> StepSize:
@@ -329,9 +315,10 @@ def step_failures(size: str, rows: Sequence[dict]) -> list[str]:
     shape = SIZES[size]
     by_scheme = {row["scheme"]: row[f"{row['clock']}_seconds"] for row in rows}
     least = {"published": shape.least_published, "stock RLOO": shape.least_stock}
-    ahead = {name: by_scheme[name] / by_scheme["ours"] for name in least if name in by_scheme}
+    mine = held_to_bars(list(by_scheme))
+    ahead = {name: by_scheme[name] / by_scheme[mine] for name in least if name in by_scheme}
     return [
-        f"{rows[0]['shape']}: {name!r} takes {times:.2f} times as long as our step, not {least[name]}"
+        f"{rows[0]['shape']}: {name!r} takes {times:.2f} times as long as {mine!r}, not {least[name]}"
         for name, times in ahead.items()
         if not times >= least[name]
     ]

@@ -1,6 +1,12 @@
 """The rollout's benchmark at its smallest, and its bars. Without these, ours could fall behind unnoticed."""
 
-from scripts.benchmark_rollout import SIZES, rollout_failures, rollout_rows, small_bench
+import pytest
+import torch
+
+from latro.encoding import Rationale
+from scripts import benchmark_rollout
+from scripts.benchmark_rollout import SCHEMES, SIZES, rollout_failures, rollout_rows, shortest, small_bench
+from scripts.benchmark_schemes import COPIES
 from scripts.published_rollout import published_rollout
 
 
@@ -24,7 +30,25 @@ def test_the_published_scheme_decodes_every_row_to_the_last_token():
 
 
 def test_a_bar_that_is_missed_is_said_with_both_figures():
-    mine = {"times_decoded_per_s": 0.5, "times_finished_per_s": 2.0}
-    assert rollout_failures("small", [{}, mine]) == [
-        "tiny Llama, K=8, up to 48 tokens: 0.50 times the published scheme's tokens per second, not 1.0"
+    mine = {"scheme": "ours", "times_decoded_per_s": 0.5, "times_finished_per_s": 2.0}
+    assert rollout_failures("small", [{"scheme": "published"}, mine]) == [
+        "tiny Llama, K=8, up to 48 tokens, ours: 0.50 times the published scheme's tokens per second, not 1.0"
     ]
+
+
+def test_with_copies_rationales_are_drawn_in_bfloat16_and_the_policy_stays_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drew: list[torch.dtype] = []
+    sample = benchmark_rollout.sample_rationales
+
+    def watched(model, *args, **kwargs) -> list[Rationale]:
+        drew.append(model.dtype)
+        return sample(model, *args, **kwargs)
+
+    monkeypatch.setattr(benchmark_rollout, "sample_rationales", watched)
+    bench = small_bench(SIZES["small"])
+    outcome = SCHEMES[COPIES](bench, shortest(SIZES["small"]), 0)
+    assert drew == [torch.bfloat16]
+    assert bench.model.dtype == torch.float32
+    assert outcome.rationales == 2

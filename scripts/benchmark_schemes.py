@@ -1,0 +1,44 @@
+"""The schemes that decode, by name, and which of ours a bar is held against.
+
+`published` is the released code's, `stock RLOO` trl's own trainer (of whole steps alone), `ours` what `train_latro`
+runs. `ours, bfloat16 copies` draws the rationales, and scores by the reference, with bfloat16 copies of a float32
+policy, whose own passes stay as they are: what the recipes do where the machine is fast in bfloat16.
+"""
+
+from collections.abc import Sequence
+
+from latro.errors import InputError
+from latro.precision import bfloat16_is_fast
+
+COPIES = "ours, bfloat16 copies"
+NAMES = ("published", "stock RLOO", "ours", COPIES)
+
+
+def copies_pay(size: str, dtype: str) -> bool:
+    """Whether bfloat16 copies are measured: of a real model in float32, on a machine that is fast in bfloat16."""
+    return size == "full" and dtype == "float32" and bfloat16_is_fast()
+
+
+def chosen(possible: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    """The possible schemes, those of them that are named, in their order.
+
+    possible: those of a part of a step; a name that only another part knows is no error.
+    Raises InputError where a name is unknown, cannot be measured here, or where nothing is left to compare.
+    """
+    if names is None:
+        return list(possible)
+    for name in names:
+        if name not in NAMES:
+            raise InputError(f"schemes={list(names)}: {name!r} is none of {', '.join(map(repr, NAMES))}")
+    if COPIES in names and COPIES not in possible:
+        raise InputError(
+            f"schemes={list(names)}: {COPIES!r} takes size=full, dtype=float32 and a machine that multiplies bfloat16"
+        )
+    if "published" not in names or not {"ours", COPIES} & set(names):
+        raise InputError(f"schemes={list(names)}: ratios are of 'published' and of ours; name both")
+    return [name for name in possible if name in names]
+
+
+def held_to_bars(names: Sequence[str]) -> str:
+    """The scheme of ours that the bars are held against: with bfloat16 copies where that was measured."""
+    return COPIES if COPIES in names else "ours"
