@@ -49,7 +49,6 @@ async def optimize_with_gepa(
             trainset=list(learning.train),
             valset=list(learning.validation),
             adapter=adapter,
-            reflection_lm=adapter.reflect,
             reflection_minibatch_size=min(minibatch, len(learning.train)),
             max_metric_calls=metric_calls,
             stop_callbacks=adapter.must_stop,
@@ -79,8 +78,6 @@ async def optimize_with_gepa(
 
 class PrincipleAdapter:
     """What GEPA asks of a system under optimisation. It runs on GEPA's thread and plays on the loop's."""
-
-    propose_new_texts = None
 
     def __init__(self, learning: Learning, loop: asyncio.AbstractEventLoop) -> None:
         self.learning, self.loop = learning, loop
@@ -142,8 +139,32 @@ class PrincipleAdapter:
         reflector = self.learning.crew.reflector
         return reflector.reward(episode) if reflector.reward_shown else ""
 
-    def reflect(self, prompt: Any) -> str:
-        """GEPA's reflection model: the optimizer's chat; an empty text if it gives no reply."""
+    def propose_new_texts(
+        self,
+        candidate: dict[str, str],
+        reflective_dataset: Mapping[str, Sequence[Mapping[str, Any]]],
+        components_to_update: list[str],
+    ) -> dict[str, str]:
+        """GEPA's own reflection, a call for each action; none for an action whose reply is missing or cut off."""
+        from gepa.strategies.instruction_proposal import InstructionProposalSignature as Reflection
+
+        texts = {}
+        for name in components_to_update:
+            reply = self.reflect(
+                Reflection.prompt_renderer(
+                    {
+                        "current_instruction_doc": candidate[name],
+                        "dataset_with_feedback": reflective_dataset[name],
+                        "prompt_template": None,
+                    }
+                )
+            )
+            if reply is not None:
+                texts[name] = Reflection.output_extractor(reply)["new_instruction"]
+        return texts
+
+    def reflect(self, prompt: Any) -> str | None:
+        """GEPA's reflection model: the optimizer's chat; None if it gives no whole reply."""
         text = prompt if isinstance(prompt, str) else "\n".join(str(turn["content"]) for turn in prompt)
         chat, config = self.learning.optimizer_chat, self.learning.config.optimizer
         tag = f"gepa/reflect-{self.reflections:04d}"
@@ -160,11 +181,11 @@ class PrincipleAdapter:
             )
         except ChatError as error:
             self.stop = self.stop or (f"chat_error: {error}" if error.kind.fatal else "")
-            return ""
+            return None
         except BudgetExhausted as error:
             self.stop = self.stop or f"budget: {error}"
-            return ""
-        return reply.text
+            return None
+        return None if reply.finish_reason == "length" else reply.text
 
     def must_stop(self, state: Any) -> bool:
         """Whether GEPA has to end now."""

@@ -11,6 +11,7 @@ from pract.budget import Budget
 from pract.errors import InputError
 from pract.llm.base import ChatError, ChatErrorKind
 from pract.rounds import Decision, Round
+from pract.types import Reply
 from pract.wiring import Learning
 from tests.pract.fakes import doors_script
 from tests.pract.looping import learning
@@ -152,3 +153,22 @@ def test_an_interrupted_run_of_gepa_plays_nothing_any_more_when_its_seats_are_cl
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(interrupted())
     assert free == [1]
+
+
+def test_a_reflection_that_was_cut_off_or_failed_proposes_nothing() -> None:
+    def cut(messages: list[object], tag: str) -> str | Reply:
+        if tag == "gepa/reflect-0000":
+            return Reply(text="```\nTake the key first, then", finish_reason="length")
+        if tag == "gepa/reflect-0001":
+            raise ChatError(ChatErrorKind.TIMEOUT, "no reply")
+        return script(messages, tag)
+
+    ready, chat = learning(script=cut)
+    rounds = run(ready)
+    asked = [tag for tag, _ in chat.asked if tag.startswith("gepa/reflect")]
+    assert asked[:3] == ["gepa/reflect-0000", "gepa/reflect-0001", "gepa/reflect-0002"]
+    texts = {text for found in rounds for text in found.candidate.texts.values()}
+    assert texts == {"", "Take the key first, then go on."}  # the start has none
+    played = [n for n, (tag, _) in enumerate(chat.asked) if tag.startswith("gepa/evaluate-0002")]
+    tried = [n for n, (tag, _) in enumerate(chat.asked) if tag in asked[:2]]
+    assert tried[0] < min(played) < tried[1]  # no candidate between: the next minibatch is the parent's
