@@ -11,7 +11,6 @@ Reading a GGUF file takes a minute, reading the folder a second. Four traps are 
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -33,12 +32,6 @@ ARCHITECTURES = ("llama", "qwen2", "qwen3", "phi3")
 SAME_MATRIX = 0.35
 """Largest relative difference of two quantised copies of one matrix; unrelated matrices differ by 1.4."""
 SOURCE_FILE = "gguf_source.json"
-
-
-def default_cache() -> Path:
-    """Where converted models are kept: `$LATRO_CACHE_DIR/gguf`, or `~/.cache/latro-pract/gguf`."""
-    root = os.environ.get("LATRO_CACHE_DIR")
-    return (Path(root) if root else Path.home() / ".cache" / "latro-pract") / "gguf"
 
 
 def file_sha256(path: Path) -> str:

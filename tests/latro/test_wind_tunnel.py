@@ -13,7 +13,7 @@ from latro.pretraining import TinyLlamaShape, byte_tokenizer, encode_batch, tiny
 from latro.tasks.arithmetic import Arithmetic
 from latro.tasks.running_sums import RunningSums
 from latro.types import Example
-from latro.wind_tunnel import WindTunnel, default_cache, reasoned
+from latro.wind_tunnel import WindTunnel, reasoned
 from tests.latro.tiny_models import second_of_two
 
 TINY = TinyLlamaShape(width=32, mlp_width=64, layers=2, heads=2, context=128)
@@ -163,11 +163,6 @@ def test_impossible_settings_are_refused(tmp_path: Path):
         toy(tmp_path, reasoning_share=1.5)
     with pytest.raises(InputError, match="batch_size=0: give at least 0, 0, 1"):
         toy(tmp_path, batch_size=0)
-
-
-def test_the_cache_follows_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache() == tmp_path / "latro" / "wind_tunnel"
 
 
 @pytest.mark.slow
