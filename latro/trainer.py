@@ -129,12 +129,13 @@ class LatroTrainer(Trainer):
         rows = torch.tensor(len(rationales), device=device)
         self.rows_in_step = int(self.accelerator.reduce(rows, reduction="sum"))
         inputs = []
-        for group in groups:
-            mine, rationales = rationales[: len(group) * self.K], rationales[len(group) * self.K :]
-            answers = self.answers(group, mine)
-            batch = join(prompts[: len(group)], mine, answers, self.encoder.pad_token_id)
+        for places in by_length(prompts, rationales, [len(group) for group in groups]):
+            group = [flat[n] for n in places]
+            mine = [rationale for n in places for rationale in rationales[n * self.K : (n + 1) * self.K]]
+            batch = join(
+                [prompts[n] for n in places], mine, self.answers(group, mine), self.encoder.pad_token_id
+            )
             inputs.append({"examples": group, "rationales": mine, "batch": batch.to(device)})
-            prompts = prompts[len(group) :]
         # A short step at an epoch's end has one micro-batch, which knows its own mean: forget that of the step before.
         several = self.objective_config.penalty == Penalty.BATCH_MEAN and len(inputs) > 1
         self.mean_reward = self.mean_answer_reward(inputs) if several else None
@@ -256,6 +257,23 @@ class LatroTrainer(Trainer):
         A pass that is made again (checkpointing, slices) does not count. Frozen weights have no gradient of their own.
         """
         return 2 * (3 * self.weights + self.trained) * int(inputs["batch"].ids_RT.numel())
+
+
+def by_length(
+    prompts: Sequence[Sequence[int]], rationales: Sequence[Rationale], sizes: Sequence[int]
+) -> list[list[int]]:
+    """The places of N prompts, with their N·K rationales, in micro-batches of these sizes: like lengths together.
+
+    Less is padded so, and the longest come first: memory runs out at once or never. The step's gradient is a mean over
+    all its rows, whatever stands beside what.
+    """
+    K = len(rationales) // len(prompts)
+    longest = [
+        len(prompt) + max(len(rationale.ids) for rationale in rationales[n * K : (n + 1) * K])
+        for n, prompt in enumerate(prompts)
+    ]
+    order = iter(sorted(range(len(prompts)), key=lambda n: -longest[n]))
+    return [[next(order) for _ in range(size)] for size in sizes]
 
 
 def whole_size(parameter: Tensor) -> int:

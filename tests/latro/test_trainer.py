@@ -9,13 +9,15 @@ import pytest
 import torch
 from accelerate.utils import DistributedType
 
+from latro import trainer
 from latro.adapters import FrozenReference
+from latro.encoding import Rationale
 from latro.errors import InputError
 from latro.objective import ObjectiveConfig, Reward
 from latro.sampling import SamplingConfig
 from latro.scored_tokens import ScoringConfig, refuse_misfits
 from latro.tasks.gsm8k import Gsm8k
-from latro.trainer import LatroTrainer
+from latro.trainer import LatroTrainer, by_length
 from tests.latro.test_architectures import ROWS, Stepped, task  # noqa: F401 - a fixture
 from tests.latro.tiny_models import tiny_folder
 
@@ -110,6 +112,33 @@ def test_every_way_of_scoring_takes_the_same_step(lora, llama, task, tmp_path) -
         other = change(**knobs)
         # The change is read from weights in float32, which rounds it.
         assert float((other - plain).norm() / plain.norm()) < 1e-4, knobs
+
+
+def test_micro_batches_have_like_lengths_the_longest_first() -> None:
+    def rationale(length: int) -> Rationale:
+        return Rationale(ids=(7,) * length, text="", ending=())
+
+    prompts = [[1] * 5, [1] * 30, [1] * 10, [1] * 5, [1] * 12]  # with the longest rationale 8, 31, 30, 25, 14
+    rationales = [rationale(n) for n in (3, 1, 1, 0, 2, 20, 20, 9, 2, 2)]
+    assert by_length(prompts, rationales, [2, 2, 1]) == [[1, 2], [3, 4], [0]]
+
+
+def test_which_prompts_are_scored_together_changes_no_gradient(llama, task, tmp_path, monkeypatch) -> None:  # noqa: F811
+    def step() -> tuple[list[str], torch.Tensor]:
+        stepped = Stepped(
+            llama, task, tmp_path, optim="sgd", learning_rate=1.0, lr_scheduler_type="constant",
+            gradient_accumulation_steps=2,
+        )  # fmt: skip
+        after = stepped.trainer.model.named_parameters()
+        change = torch.cat([(p.detach() - stepped.before[name]).flatten() for name, p in after])
+        return list(dict.fromkeys(sample.id for sample in stepped.samples)), change
+
+    sorted_ids, change = step()
+    monkeypatch.setattr(trainer, "by_length", lambda prompts, rationales, sizes: [[0, 1], [2, 3]])
+    ids, same = step()
+    assert sorted_ids != ids
+    assert sorted(sorted_ids) == sorted(ids)
+    assert float((change - same).norm() / same.norm()) < 1e-5
 
 
 def test_knobs_that_the_training_cannot_follow_are_refused(llama, task, tmp_path) -> None:  # noqa: F811
