@@ -16,6 +16,11 @@ def bfloat16_is_fast(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    return processor_is_fast(cpuinfo)
+
+
+def processor_is_fast(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware; False where nothing tells."""
     if not cpuinfo.exists():
         return False
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -3,10 +3,12 @@
     python -m scripts.benchmark_latro size=small
     python -m scripts.benchmark_latro size=full output_dir=runs/benchmark_latro
 
-Prints medians of alternating runs: processor time, wall time, peak memory (each scheme in a process of its own), FLOPs
-on paper and their share of the machine's measured matrix-product rate. Ratios are of wall time on a quiet machine, of
-processor time where other programs use it too, as the table says. Exit status 1 when gradients disagree, or when
-ours is not ahead of the published scheme by as much as the shape names.
+Prints medians of alternating runs: processor time, wall time, peak memory (of updates in a process of its own), FLOPs
+on paper and their share of the machine's measured matrix-product rate, and for rollouts the bytes that have to be read
+as a share of the measured bandwidth. Ratios are of wall time on a quiet machine or a GPU, of processor time where other
+programs use the machine too, as the table says. On a GPU times end when it has done its work, and memory is that of
+its tensors. Exit status 1 when gradients disagree, or when ours is not ahead of the published scheme by as much as the
+shape names.
 """
 
 import sys
@@ -34,7 +36,9 @@ def measure_update(cfg: DictConfig) -> tuple[list[dict], list[str]]:
     for number, shape in enumerate(SHAPES[cfg.size]):
         if cfg.shapes is None or number in cfg.shapes:
             shape = shortened(shape, cfg.shrink)
-            new = update_rows(shape, cfg.rounds, cfg.seed, say=lambda line: print(line, file=sys.stderr))
+            new = update_rows(
+                shape, cfg.rounds, cfg.seed, device_of(cfg), say=lambda line: print(line, file=sys.stderr)
+            )
             rows += new
             failed += update_failures(shape, new)
     return rows, failed
@@ -56,6 +60,17 @@ def measure_step(cfg: DictConfig) -> tuple[list[dict], list[str]]:
     return rows, step_failures(cfg.size, rows)
 
 
+def device_of(cfg: DictConfig) -> str:
+    """`cpu` or `cuda`: as asked, or else a GPU where there is one. Raises InputError where there is none."""
+    import torch
+
+    if cfg.device not in (None, "cpu", "cuda"):
+        raise InputError(f"device={cfg.device}: choose null, cpu or cuda")
+    if cfg.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device=cuda: torch sees no GPU here; leave device out, or give device=cpu")
+    return cfg.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def real_model(cfg: DictConfig) -> dict[str, Any]:
     """What the parts that decode are given: how often, from which seed, with which model and questions."""
     return {
@@ -64,6 +79,7 @@ def real_model(cfg: DictConfig) -> dict[str, Any]:
         "model_path": cfg.model_path,
         "data_path": cfg.data_path,
         "dtype": cfg.dtype,
+        "device": device_of(cfg),
         "say": lambda line: print(line, file=sys.stderr),
     }
 
@@ -90,7 +106,8 @@ def table(rows: Sequence[dict]) -> "Table":
         "peak MB",
         "less memory",
         "TFLOP",
-        "of ceiling",
+        "of products",
+        "of bandwidth",
         "gradient off by",
     ):
         view.add_column(column, justify="right")
@@ -106,6 +123,7 @@ def table(rows: Sequence[dict]) -> "Table":
             "" if row["times_less_memory"] is None else f"{row['times_less_memory']:.1f}x",
             f"{row['flops'] / 1e12:.3f}",
             f"{row['of_matmul_ceiling']:.0%}",
+            "" if row["of_bandwidth_ceiling"] is None else f"{row['of_bandwidth_ceiling']:.0%}",
             "" if distance is None else f"{distance:.1e}",
         )
     return view

@@ -7,6 +7,7 @@ rows of the three prompts of its data loader; ours takes all prompts of a step, 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import truediv
 from statistics import median
 from typing import Any
 
@@ -19,7 +20,17 @@ from latro.sampling import LowPrecisionCopy, SamplingConfig, cut, sample_rationa
 from latro.tasks.gsm8k import Gsm8k
 from latro.types import Example
 from scripts.benchmark_schemes import COPIES, chosen, copies_pay, held_to_bars
-from scripts.measuring import Spent, fair_clock, in_turn, matmul_rate, peak_of, spent
+from scripts.measuring import (
+    MB,
+    Spent,
+    fair_clock,
+    in_turn,
+    matmul_rate,
+    peak_of,
+    read_rate,
+    spent,
+    work_seconds,
+)
 from scripts.published_rollout import published_rollout
 
 
@@ -76,11 +87,15 @@ class Outcome:
     rationales: int
     finished: int
     """Rationales that ended by themselves."""
+    forwards: int
+    """Calls of the model."""
+    columns: int
+    """Tokens of its own continuation that each decoded token has before it, all together."""
     taken: Spent
     peak_mb: float
 
 
-def small_bench(size: RolloutSize) -> Bench:
+def small_bench(size: RolloutSize, device: str = "cpu") -> Bench:
     """A made-up model over bytes, of which one in sixteen ends a rationale."""
     tokenizer = byte_tokenizer(256)
     encoder = Encoder(
@@ -96,10 +111,12 @@ def small_bench(size: RolloutSize) -> Bench:
         Example(id=str(n), question=text, prompt=text, answer=f"The answer is {8 * n}", gold=str(8 * n))
         for n, text in enumerate(questions)
     ]
-    return bench_of(model, encoder, examples, ("The answer is",))
+    return bench_of(model.to(device), encoder, examples, ("The answer is",))
 
 
-def full_bench(size: RolloutSize, model_path: str | None, data_path: str | None, dtype: str) -> Bench:
+def full_bench(
+    size: RolloutSize, model_path: str | None, data_path: str | None, dtype: str, device: str = "cpu"
+) -> Bench:
     """SmolLM2-135M-Instruct on the first training questions of GSM8K."""
     loaded = load_policy(
         ModelConfig(path=model_path, hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", dtype=dtype)
@@ -112,7 +129,8 @@ def full_bench(size: RolloutSize, model_path: str | None, data_path: str | None,
         end_of_answer_id=turns.end_of_answer_id,
         pad_token_id=turns.pad_token_id,
     )
-    return bench_of(loaded.model, encoder, task.examples("train")[: size.prompts], task.answer_markers)
+    examples = task.examples("train")[: size.prompts]
+    return bench_of(loaded.model.to(device), encoder, examples, task.answer_markers)
 
 
 def bench_of(model: Any, encoder: Encoder, examples: Sequence[Example], markers: Sequence[str]) -> Bench:
@@ -129,10 +147,12 @@ def published(bench: Bench, size: RolloutSize, seed: int) -> Outcome:
     def call() -> None:
         outputs[:] = published_rollout(bench.model, bench.encoder, prompts, size.K, size.max_tokens, seed)
 
-    taken, peak = measured(call)
+    taken, peak, forwards = measured(call, bench.model)
     rationales = [cut(bench.encoder, output, bench.markers) for output in outputs]
     return Outcome(
         decoded=sum(map(len, outputs)),
+        forwards=forwards,
+        columns=sum(len(output) * (len(output) - 1) // 2 for output in outputs),
         kept=sum(len(r.ids) + len(r.ending) for r in rationales),
         rationales=len(rationales),
         finished=sum(r.finished for r in rationales),
@@ -146,7 +166,7 @@ def ours(
 ) -> Outcome:
     """`sample_rationales` as the trainer calls it, on a whole step.
 
-    copies: by a bfloat16 copy of the model, which is made anew.
+    copies: by a bfloat16 copy of the model, which is renewed first.
     """
     config = SamplingConfig(
         rationales_per_prompt=size.K,
@@ -155,18 +175,23 @@ def ours(
         engine=engine,
     )
     rationales: list[Any] = []
+    copy = LowPrecisionCopy(bench.model, torch.bfloat16) if copies else None
 
     def call() -> None:
-        model = LowPrecisionCopy(bench.model, torch.bfloat16).model if copies else bench.model
+        model = copy.renewed(bench.model) if copy else bench.model
         rationales[:] = sample_rationales(
             model, bench.encoder, bench.prompts[: size.prompts], list(range(size.prompts)), config,
             markers=bench.markers, seed=seed, step=0,
         )  # fmt: skip
 
-    taken, peak = measured(call)
-    kept = sum(len(r.ids) + len(r.ending) for r in rationales)
+    taken, peak, forwards = measured(call, copy.model if copy else bench.model)
+    peak += copy.model.get_memory_footprint() / MB if copy else 0.0
+    lengths = [len(r.ids) + len(r.ending) for r in rationales]
+    kept = sum(lengths)
     return Outcome(
         decoded=kept,
+        forwards=forwards,
+        columns=sum(length * (length - 1) // 2 for length in lengths),
         kept=kept,
         rationales=len(rationales),
         finished=sum(r.finished for r in rationales),
@@ -182,11 +207,21 @@ SCHEMES: dict[str, Callable[[Bench, RolloutSize, int], Outcome]] = {
 }
 
 
-def measured(call: Callable[[], None]) -> tuple[Spent, float]:
-    """Time and peak memory of one call."""
+def measured(call: Callable[[], None], model: Any) -> tuple[Spent, float, int]:
+    """Time and peak memory of one call, and how often it called the model."""
     taken: list[Spent] = []
-    peak = peak_of(lambda: taken.append(spent(call)))
-    return taken[0], peak
+    forwards = 0
+
+    def count(*_: Any) -> None:
+        nonlocal forwards
+        forwards += 1
+
+    handle = model.register_forward_hook(count)
+    try:
+        peak = peak_of(lambda: taken.append(spent(call)))
+    finally:
+        handle.remove()
+    return taken[0], peak, forwards
 
 
 def rollout_rows(
@@ -198,23 +233,33 @@ def rollout_rows(
     data_path: str | None = None,
     dtype: str = "float32",
     schemes: Sequence[str] | None = None,
+    device: str = "cpu",
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating runs after a short one, and ratios to the published scheme.
 
     `small` needs nothing; `full` takes model and questions from the hub where no path is given. schemes: see `chosen`.
     """
-    copies = copies_pay(size, dtype)
+    copies = copies_pay(size, dtype, device)
     taken = chosen([name for name in SCHEMES if copies or name != COPIES], schemes)
     shape = SIZES[size]
-    bench = small_bench(shape) if size == "small" else full_bench(shape, model_path, data_path, dtype)
+    bench = (
+        small_bench(shape, device)
+        if size == "small"
+        else full_bench(shape, model_path, data_path, dtype, device)
+    )
     for name in taken:
         SCHEMES[name](bench, shortest(shape), seed)
     calls = {f"{shape.name}, {name}": partial(SCHEMES[name], bench, shape) for name in taken}
     outcomes = dict(zip(taken, in_turn(calls, rounds, seed, say).values(), strict=True))
     clock = fair_clock(o.taken for each in outcomes.values() for o in each)
-    ceiling = {name: matmul_rate(torch.bfloat16 if name == COPIES else bench.model.dtype) for name in taken}
-    rows = [row(shape, name, outcomes[name], bench.model, ceiling[name], clock) for name in taken]
+    types = {name: torch.bfloat16 if name == COPIES else bench.model.dtype for name in taken}
+    products, reads = {kind: matmul_rate(kind, device) for kind in set(types.values())}, read_rate(device)
+    rows = [
+        row(shape, name, outcomes[name], bench, clock)
+        | ceilings(shape, name, outcomes[name], bench, types[name], (products[types[name]], reads))
+        for name in taken
+    ]
     # What an earlier call left may be enough for a small one.
     grew = all(each["peak_mb"] > 0 for each in rows)
     for each in rows:
@@ -230,22 +275,47 @@ def shortest(size: RolloutSize) -> RolloutSize:
     return replace(size, prompts=1, published_prompts=1, K=2, max_tokens=2)
 
 
-def row(
-    size: RolloutSize, scheme: str, outcomes: Sequence[Outcome], model: Any, ceiling: float, clock: str
+def ceilings(
+    size: RolloutSize,
+    scheme: str,
+    outcomes: Sequence[Outcome],
+    bench: Bench,
+    dtype: torch.dtype,
+    machine: tuple[float, float],
 ) -> dict:
+    """Work on paper, and its share of what the machine does in the time: FLOP and bytes a second.
+
+    Products are those with weights, once a decoded token. Read are the weights, once a call of the model, and the keys
+    and values of a token's own continuation and of its prompt: by ours once for the rows of a prompt.
+    """
+    parameters, config = bench.model.num_parameters(), bench.model.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    column = 2 * config.num_hidden_layers * config.num_key_value_heads * width * dtype.itemsize
+    prompt = sum(map(len, bench.prompts)) / len(bench.prompts)
+    prompt /= 1 if scheme == "published" else size.K
+    flops = [2.0 * parameters * o.decoded for o in outcomes]
+    read = [
+        o.forwards * parameters * dtype.itemsize + column * (o.columns + o.decoded * prompt) for o in outcomes
+    ]
+    spent = [o.taken for o in outcomes]
+    return {
+        "flops": median(flops),
+        "of_matmul_ceiling": median(map(truediv, flops, map(work_seconds, spent))) / machine[0],
+        "of_bandwidth_ceiling": median(map(truediv, read, (each.wall for each in spent))) / machine[1],
+    }
+
+
+def row(size: RolloutSize, scheme: str, outcomes: Sequence[Outcome], bench: Bench, clock: str) -> dict:
     """Medians over the rounds; rates are per second of the given clock."""
 
     def rate(count: str) -> float:
         return median(getattr(o, count) / o.taken.by(clock) for o in outcomes)
 
-    cpu = median(o.taken.cpu for o in outcomes)
-    # Weights are multiplied once a token; the prompt's are left out, and so is attention.
-    flops = 2.0 * model.num_parameters() * median(o.decoded for o in outcomes)
     return {
         "part": "rollout",
-        "shape": f"{size.name}, {str(model.dtype).removeprefix('torch.')}",
+        "shape": f"{size.name}, {str(bench.model.dtype).removeprefix('torch.')}",
         "scheme": scheme,
-        "cpu_seconds": cpu,
+        "cpu_seconds": median(o.taken.cpu for o in outcomes),
         "wall_seconds": median(o.taken.wall for o in outcomes),
         "every_cpu_seconds": [o.taken.cpu for o in outcomes],
         "every_wall_seconds": [o.taken.wall for o in outcomes],
@@ -257,8 +327,6 @@ def row(
         "mean_kept": sum(o.kept for o in outcomes) / sum(o.rationales for o in outcomes),
         "finished_share": sum(o.finished for o in outcomes) / sum(o.rationales for o in outcomes),
         "peak_mb": max(o.peak_mb for o in outcomes),
-        "flops": flops,
-        "of_matmul_ceiling": flops / cpu / ceiling,
         "gradient_distance": None,
     }
 

@@ -8,15 +8,16 @@ policy, whose own passes stay as they are: what the recipes do where the machine
 from collections.abc import Sequence
 
 from latro.errors import InputError
-from latro.precision import bfloat16_is_fast
+from latro.precision import bfloat16_is_fast, processor_is_fast
 
 COPIES = "ours, bfloat16 copies"
 NAMES = ("published", "stock RLOO", "ours", COPIES)
 
 
-def copies_pay(size: str, dtype: str) -> bool:
-    """Whether bfloat16 copies are measured: of a real model in float32, on a machine that is fast in bfloat16."""
-    return size == "full" and dtype == "float32" and bfloat16_is_fast()
+def copies_pay(size: str, dtype: str, device: str) -> bool:
+    """Whether bfloat16 copies are measured: of a real model in float32, on a device that is fast in bfloat16."""
+    fast = processor_is_fast if device == "cpu" else bfloat16_is_fast
+    return size == "full" and dtype == "float32" and fast()
 
 
 def chosen(possible: Sequence[str], names: Sequence[str] | None) -> list[str]:
@@ -32,7 +33,7 @@ def chosen(possible: Sequence[str], names: Sequence[str] | None) -> list[str]:
             raise InputError(f"schemes={list(names)}: {name!r} is none of {', '.join(map(repr, NAMES))}")
     if COPIES in names and COPIES not in possible:
         raise InputError(
-            f"schemes={list(names)}: {COPIES!r} takes size=full, dtype=float32 and a machine that multiplies bfloat16"
+            f"schemes={list(names)}: {COPIES!r} takes size=full, dtype=float32 and a device that multiplies bfloat16"
         )
     if "published" not in names or not {"ours", COPIES} & set(names):
         raise InputError(f"schemes={list(names)}: ratios are of 'published' and of ours; name both")

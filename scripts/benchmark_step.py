@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import truediv
 from statistics import median
 from typing import Any
 
@@ -29,7 +30,7 @@ from latro.scored_tokens import ScoringConfig
 from latro.trainer import LatroTrainer
 from scripts.benchmark_rollout import Bench, RolloutSize, full_bench, small_bench
 from scripts.benchmark_schemes import COPIES, chosen, copies_pay, held_to_bars
-from scripts.measuring import Spent, fair_clock, in_turn, matmul_rate, spent
+from scripts.measuring import Spent, fair_clock, in_turn, matmul_rate, spent, work_seconds
 from scripts.published_rollout import published_rollout
 from scripts.published_scheme import published_update
 from scripts.training import quiet_libraries
@@ -107,7 +108,7 @@ def published_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
                     rationales[some_rows],
                     answers[some_prompts],
                     bench.encoder.pad_token_id,
-                )
+                ).to(model.device)
                 published_update(model, reference, batch, kl_weight=KL_WEIGHT, answer_weight=1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -137,7 +138,12 @@ def our_step(bench: Bench, size: StepSize, seed: int, *, copies: bool = False) -
             encoder=bench.encoder,
             examples=bench.examples[: shape.prompts],
             args=arguments(
-                TrainingArguments, folder, seed, size.prompts_scored, shape.prompts // size.prompts_scored
+                TrainingArguments,
+                bench,
+                folder,
+                seed,
+                size.prompts_scored,
+                shape.prompts // size.prompts_scored,
             ),
             objective_config=ObjectiveConfig(kl_weight=KL_WEIGHT),
             sampling=SamplingConfig(
@@ -175,7 +181,7 @@ def stock_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
             model=policy,
             reward_funcs=free_reward,
             args=arguments(
-                RLOOConfig, folder, seed, shape.K, shape.prompts,
+                RLOOConfig, bench, folder, seed, shape.K, shape.prompts,
                 num_generations=shape.K, max_completion_length=shape.max_tokens, beta=KL_WEIGHT, temperature=1.0,
                 activation_checkpointing=False,
             ),
@@ -199,7 +205,7 @@ def frozen_copy(model: Any) -> Any:
     return copy.deepcopy(model).requires_grad_(False).eval()
 
 
-def arguments(kind: type, folder: str, seed: int, rows: int, passes: int, **more: Any) -> Any:
+def arguments(kind: type, bench: Bench, folder: str, seed: int, rows: int, passes: int, **more: Any) -> Any:
     """One step of `passes` backward passes of `rows` dataset rows (or completions), with nothing besides."""
     return kind(
         output_dir=folder,
@@ -208,7 +214,7 @@ def arguments(kind: type, folder: str, seed: int, rows: int, passes: int, **more
         max_steps=1,
         learning_rate=0.0,
         seed=seed,
-        use_cpu=True,
+        use_cpu=bench.model.device.type == "cpu",
         bf16=False,
         save_strategy="no",
         report_to=[],
@@ -238,6 +244,7 @@ def step_rows(
     dtype: str = "float32",
     prompts: int | None = None,
     schemes: Sequence[str] | None = None,
+    device: str = "cpu",
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the published scheme.
@@ -246,13 +253,13 @@ def step_rows(
     Raises InputError where prompts fill no whole batches, or schemes leave nothing to compare.
     """
     quiet_libraries()
-    copies = copies_pay(size, dtype)
+    copies = copies_pay(size, dtype, device)
     taken = chosen([name for name in SCHEMES if copies or name != COPIES], schemes)
     shape = SIZES[size] if prompts is None else with_prompts(SIZES[size], prompts)
     bench = (
-        small_bench(shape.rollout)
+        small_bench(shape.rollout, device)
         if size == "small"
-        else full_bench(shape.rollout, model_path, data_path, dtype)
+        else full_bench(shape.rollout, model_path, data_path, dtype, device)
     )
     few = replace(shape, rollout=replace(shape.rollout, prompts=shape.prompts_scored, K=2, max_tokens=2))
     for name in taken:  # what is imported and allocated once is no scheme's cost
@@ -260,8 +267,9 @@ def step_rows(
     calls = {f"{shape.rollout.name}, {name}": partial(SCHEMES[name], bench, shape) for name in taken}
     steps = dict(zip(taken, in_turn(calls, rounds, seed, say).values(), strict=True))
     clock = fair_clock(step.taken for each in steps.values() for step in each)
-    ceiling = matmul_rate(bench.model.dtype)
-    rows = [row(shape, name, steps[name], bench, ceiling) | {"clock": clock} for name in taken]
+    own, low = (matmul_rate(kind, device) for kind in (bench.model.dtype, torch.bfloat16))
+    rates = {name: (own, low if name == COPIES else own) for name in taken}
+    rows = [row(shape, name, steps[name], bench, rates[name]) | {"clock": clock} for name in taken]
     for each in rows:
         each["times_faster"] = rows[0][f"{clock}_seconds"] / each[f"{clock}_seconds"]
         each["times_less_memory"] = None
@@ -277,37 +285,42 @@ def with_prompts(size: StepSize, prompts: int) -> StepSize:
     return replace(size, rollout=replace(shape, name=name, prompts=prompts, slots=prompts * shape.K))
 
 
-def row(size: StepSize, scheme: str, steps: Sequence[StepTaken], bench: Bench, ceiling: float) -> dict:
-    """Medians over the rounds."""
-    cpu = median(step.taken.cpu for step in steps)
+def row(
+    size: StepSize, scheme: str, steps: Sequence[StepTaken], bench: Bench, rates: tuple[float, float]
+) -> dict:
+    """Medians over the rounds; `rates` are FLOP a second of the policy's own passes, and of all others."""
     work = flops(size, scheme, bench, median(step.tokens for step in steps))
+    least = sum(map(truediv, work, rates))
     return {
         "part": "step",
         "shape": f"{size.rollout.name}, {str(bench.model.dtype).removeprefix('torch.')}",
         "scheme": scheme,
-        "cpu_seconds": cpu,
+        "cpu_seconds": median(step.taken.cpu for step in steps),
         "wall_seconds": median(step.taken.wall for step in steps),
         "every_cpu_seconds": [step.taken.cpu for step in steps],
         "every_wall_seconds": [step.taken.wall for step in steps],
         "tokens": median(step.tokens for step in steps),
         "peak_mb": None,  # that of its largest part, which is measured by itself
-        "flops": work,
-        "of_matmul_ceiling": work / cpu / ceiling,
+        "flops": sum(work),
+        "of_matmul_ceiling": least / median(work_seconds(step.taken) for step in steps),
+        "of_bandwidth_ceiling": None,
         "gradient_distance": None,
     }
 
 
-def flops(size: StepSize, scheme: str, bench: Bench, tokens: float) -> float:
+def flops(size: StepSize, scheme: str, bench: Bench, tokens: float) -> tuple[float, float]:
     """Multiply-adds times two of the weights; attention and answers left out. A backward pass is two forwards.
 
+    Of the policy's passes that are learned from, and of all others (rollout, reference, passes without gradient).
     tokens: of the continuations.
     """
     K = size.rollout.K
     prompts = sum(map(len, bench.prompts[: size.rollout.prompts]))
-    passes = {"published": 3 + 2 * 3, "stock RLOO": 2 + 3}.get(scheme, 1 + 3)  # reference, policy
+    learned, others = {"published": (2 * 3, 3), "stock RLOO": (3, 2)}.get(scheme, (3, 1))
     copied = scheme in ("published", "stock RLOO")  # a prompt is read with each of its rationales, or once
     read = prompts * K if copied else prompts
-    return 2.0 * bench.model.num_parameters() * (read + tokens + passes * (read + tokens))
+    once = 2.0 * bench.model.num_parameters() * (read + tokens)
+    return learned * once, (1 + others) * once
 
 
 def step_failures(size: str, rows: Sequence[dict]) -> list[str]:

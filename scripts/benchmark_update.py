@@ -20,7 +20,16 @@ from latro.encoding import Rationale, RationaleBatch, join
 from latro.likelihood import likelihood
 from latro.objective import ObjectiveConfig, Scores, objective
 from latro.scored_tokens import ScoringConfig
-from scripts.measuring import Spent, alternating, fair_clock, in_fresh_process, matmul_rate, peak_of, spent
+from scripts.measuring import (
+    Spent,
+    alternating,
+    fair_clock,
+    in_fresh_process,
+    matmul_rate,
+    peak_of,
+    spent,
+    work_seconds,
+)
 from scripts.published_scheme import published_update
 
 OBJECTIVE = ObjectiveConfig(score_stop=False, penalty_weight=0.0)
@@ -83,7 +92,7 @@ def shortened(shape: UpdateShape, factor: int) -> UpdateShape:
     return replace(shape, name=f"{shape.name}, texts / {factor}", **lengths)
 
 
-def build(shape: UpdateShape, seed: int) -> tuple[Any, Any, RationaleBatch]:
+def build(shape: UpdateShape, seed: int, device: str = "cpu") -> tuple[Any, Any, RationaleBatch]:
     """A random policy, its reference, and one group of random texts."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -98,7 +107,7 @@ def build(shape: UpdateShape, seed: int) -> tuple[Any, Any, RationaleBatch]:
         tie_word_embeddings=True,
         initializer_range=shape.hidden**-0.5,  # logits that spread as those of a trained model do
     )
-    model = LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config).to(device)
     reference = copy.deepcopy(model).requires_grad_(False).eval()
     with torch.no_grad():  # a policy that has moved, so that the log-ratio is not zero
         for parameter in model.parameters():
@@ -108,7 +117,7 @@ def build(shape: UpdateShape, seed: int) -> tuple[Any, Any, RationaleBatch]:
         return torch.randint(shape.vocabulary, (length,)).tolist()
 
     rationales = [Rationale(ids=tuple(text(shape.rationale)), text="", ending=()) for _ in range(shape.K)]
-    return model, reference, join([text(shape.prompt)], rationales, [text(shape.answer)], 0)
+    return model, reference, join([text(shape.prompt)], rationales, [text(shape.answer)], 0).to(device)
 
 
 def update(scheme: str, model: Any, reference: Any, batch: RationaleBatch) -> None:
@@ -137,7 +146,7 @@ def our_update(model: Any, reference: Any, batch: RationaleBatch, scoring: Scori
         answer_mask_NKT=policy.answer_mask_BT.view(N, K, -1),
         before_answer_NK=policy.before_answer_B.view(N, K),
         length_NK=batch.rationale_mask_BT.sum(-1).view(N, K),
-        finished_NK=torch.ones(N, K, dtype=torch.bool),
+        finished_NK=torch.ones(N, K, dtype=torch.bool, device=batch.ids_BT.device),
     )
     objective(scores, OBJECTIVE).loss_NK.mean().backward()
 
@@ -158,7 +167,7 @@ def stock_update(model: Any, reference: Any, batch: RationaleBatch) -> None:
 
     with torch.no_grad():
         old_B, reference_B = logprob(model), logprob(reference)
-    reward_B = torch.linspace(-1, 1, len(old_B)) - 0.05 * (old_B - reference_B)
+    reward_B = torch.linspace(-1, 1, len(old_B), device=old_B.device) - 0.05 * (old_B - reference_B)
     advantage_B = reward_B - reward_B.mean()
     ratio_B = (logprob(model) - old_B).exp()
     loss_B = -torch.min(ratio_B * advantage_B, ratio_B.clamp(0.8, 1.2) * advantage_B)
@@ -182,10 +191,10 @@ def compared(model: Any, reference: Any, batch: RationaleBatch) -> tuple[dict[st
     return distances, times
 
 
-def peak_memory(shape: UpdateShape, scheme: str, seed: int) -> float:
+def peak_memory(shape: UpdateShape, scheme: str, seed: int, device: str) -> float:
     """MB that one update takes above the loaded models. To be called in a process of its own."""
     torch.set_num_threads(1)
-    model, reference, batch = build(shape, seed)
+    model, reference, batch = build(shape, seed, device)
     warm_up(scheme, model, reference, batch)
     return peak_of(lambda: update(scheme, model, reference, batch))
 
@@ -194,7 +203,7 @@ def warm_up(scheme: str, model: Any, reference: Any, batch: RationaleBatch) -> N
     """Run a scheme on a few tokens: what is imported and allocated once is not its cost."""
     ids = batch.ids_BT[0].tolist()
     rationales = [Rationale(ids=tuple(ids[2:4]), text="", ending=())] * 2
-    update(scheme, model, reference, join([ids[:2]], rationales, [ids[-1:]], 0))
+    update(scheme, model, reference, join([ids[:2]], rationales, [ids[-1:]], 0).to(batch.ids_BT.device))
     model.zero_grad(set_to_none=True)
 
 
@@ -216,9 +225,11 @@ def flops(shape: UpdateShape, scheme: str) -> float:
     return 2.0 * K * (body * layer * shape.layers + head * shape.vocabulary * shape.hidden)
 
 
-def update_rows(shape: UpdateShape, rounds: int, seed: int, say: Callable[[str], None] = print) -> list[dict]:
+def update_rows(
+    shape: UpdateShape, rounds: int, seed: int, device: str = "cpu", say: Callable[[str], None] = print
+) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating runs, peak memory, FLOPs, ratios to the published scheme."""
-    model, reference, batch = build(shape, seed)
+    model, reference, batch = build(shape, seed, device)
     for scheme in SCHEMES:
         warm_up(scheme, model, reference, batch)
     distances, first = compared(model, reference, batch)
@@ -226,26 +237,28 @@ def update_rows(shape: UpdateShape, rounds: int, seed: int, say: Callable[[str],
     calls = {scheme: partial(update, scheme, model, reference, batch) for scheme in SCHEMES}
     times = alternating(calls, rounds - 1)
     del model, reference, batch, calls
-    ceiling = matmul_rate()
+    ceiling = matmul_rate(device=device)
     taken = {scheme: [first[scheme], *times[scheme]] for scheme in SCHEMES}
     clock = fair_clock(each for several in taken.values() for each in several)
     rows: list[dict] = []
     for scheme in SCHEMES:
-        memory = in_fresh_process(peak_memory, shape, scheme, seed)
-        cpu, work = median(t.cpu for t in taken[scheme]), flops(shape, scheme)
+        memory = in_fresh_process(peak_memory, shape, scheme, seed, device)
+        work = flops(shape, scheme)
+        at_work = median(work_seconds(t) for t in taken[scheme])
         rows.append(
             {
                 "part": "update",
                 "shape": shape.name,
                 "scheme": scheme,
-                "cpu_seconds": cpu,
+                "cpu_seconds": median(t.cpu for t in taken[scheme]),
                 "wall_seconds": median(t.wall for t in taken[scheme]),
                 "every_cpu_seconds": [t.cpu for t in taken[scheme]],
                 "every_wall_seconds": [t.wall for t in taken[scheme]],
                 "clock": clock,
                 "peak_mb": memory,
                 "flops": work,
-                "of_matmul_ceiling": work / cpu / ceiling,
+                "of_matmul_ceiling": work / at_work / ceiling,
+                "of_bandwidth_ceiling": None,
                 "gradient_distance": distances.get(scheme),
             }
         )

@@ -1,14 +1,15 @@
-"""Time and memory of a call, and what the machine can do at most."""
+"""Time and memory of a call, and what the machine can do at most: on a GPU once torch has begun to use one."""
 
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
@@ -39,10 +40,24 @@ class Spent:
         return {"wall": self.wall, "cpu": self.cpu}[clock]
 
 
+def gpu() -> Any:
+    """`torch.cuda` if this process computes on a GPU; else None, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+
+
+def settle() -> None:
+    """Wait for what a GPU has yet to do: its calls return before they are done."""
+    if (cuda := gpu()) is not None:
+        cuda.synchronize()
+
+
 def spent(call: Callable[[], object]) -> Spent:
     """Call once and take the time."""
+    settle()
     everybody, wall, cpu = busy_seconds(), time.perf_counter(), time.process_time()
     call()
+    settle()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     return Spent(cpu=cpu, wall=wall, others=max(0.0, busy_seconds() - everybody - cpu) / max(wall, 1e-9))
 
@@ -54,8 +69,8 @@ def busy_seconds() -> float:
 
 
 def fair_clock(taken: Iterable[Spent]) -> str:
-    """The clock by which calls are compared: `wall` on a quiet machine, `cpu` (processor time) on a shared one."""
-    return "wall" if median(each.others for each in taken) <= QUIET else "cpu"
+    """The clock by which calls are compared: `wall` on a quiet machine or a GPU, else `cpu` (processor time)."""
+    return "wall" if gpu() is not None or median(each.others for each in taken) <= QUIET else "cpu"
 
 
 def alternating(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Key, list[Spent]]:
@@ -88,7 +103,12 @@ def resident(field: str) -> float:
 
 
 def peak_of(call: Callable[[], object]) -> float:
-    """MB that a call takes at its highest, above what was resident before."""
+    """MB that a call takes at its highest, above what was resident before; on a GPU, above what tensors took there."""
+    if (cuda := gpu()) is not None:
+        cuda.reset_peak_memory_stats()
+        before = cuda.memory_allocated()
+        call()
+        return float(cuda.max_memory_allocated() - before) / MB
     Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark so far
     before = resident("VmRSS")
     call()
@@ -104,22 +124,30 @@ def in_fresh_process(work: Callable[..., float], *arguments: object) -> float:
         return pool.submit(work, *arguments).result()
 
 
-def matmul_rate(dtype: "torch.dtype | None" = None, size: int = 1024, seconds: float = 0.5) -> float:
-    """FLOP per second of processor time in matrix products, float32 unless told: the best of repeated runs."""
+def work_seconds(taken: Spent) -> float:
+    """The seconds that products are held against: of the processor, or of the wall where a GPU makes them."""
+    return taken.wall if gpu() is not None else taken.cpu
+
+
+def matmul_rate(
+    dtype: "torch.dtype | None" = None, device: str = "cpu", size: int | None = None, seconds: float = 0.5
+) -> float:
+    """FLOP per second (see `work_seconds`) in matrix products, float32 unless told: the best of repeated runs."""
     import torch
 
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    size = size or (1024 if device == "cpu" else 8192)
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
-        best = max(best, 2 * size**3 / spent(lambda: a @ b).cpu)
+        best = max(best, 2 * size**3 / work_seconds(spent(lambda: a @ b)))
     return best
 
 
-def read_rate(megabytes: int = 256, seconds: float = 0.5) -> float:
+def read_rate(device: str = "cpu", megabytes: int = 1024, seconds: float = 0.5) -> float:
     """Bytes per second that a sum over much memory reads, the best of repeated runs, by the clock on the wall."""
     import torch
 
-    data = torch.ones(megabytes * 2**18)
+    data = torch.ones(megabytes * 2**18, device=device)
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         best = max(best, data.numel() * 4 / spent(data.sum).wall)

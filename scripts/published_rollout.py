@@ -21,7 +21,8 @@ def published_rollout(
 ) -> list[tuple[int, ...]]:
     """[N·K] continuations in prompt order, each of `max_tokens` tokens, in one batch."""
     ids_BT, mask_BT = pad_left([prompt for prompt in prompts for _ in range(K)], encoder.pad_token_id)
-    with torch.random.fork_rng(devices=[]):
+    ids_BT, mask_BT = ids_BT.to(model.device), mask_BT.to(model.device)
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         output = model.generate(
             ids_BT,

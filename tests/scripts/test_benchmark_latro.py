@@ -3,9 +3,25 @@
 import subprocess
 import sys
 
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from latro.errors import InputError
+from scripts.benchmark_latro import device_of
+
 
 def test_the_smallest_update_agrees_and_is_ahead():
     command = [sys.executable, "-m", "scripts.benchmark_latro", "size=small", "rounds=1", "parts=[update]"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "gradients differ by" in done.stderr
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="device=cuda: torch sees no GPU here"):
+        device_of(OmegaConf.create({"device": "cuda"}))
+    with pytest.raises(InputError, match="device=tpu: choose null, cpu or cuda"):
+        device_of(OmegaConf.create({"device": "tpu"}))
+    assert device_of(OmegaConf.create({"device": "cpu"})) == "cpu"

@@ -1,12 +1,24 @@
 """The rollout's benchmark at its smallest, and its bars. Without these, ours could fall behind unnoticed."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from latro.encoding import Rationale
 from scripts import benchmark_rollout
-from scripts.benchmark_rollout import SCHEMES, SIZES, rollout_failures, rollout_rows, shortest, small_bench
+from scripts.benchmark_rollout import (
+    SCHEMES,
+    SIZES,
+    Outcome,
+    ceilings,
+    rollout_failures,
+    rollout_rows,
+    shortest,
+    small_bench,
+)
 from scripts.benchmark_schemes import COPIES
+from scripts.measuring import Spent
 from scripts.published_rollout import published_rollout
 
 
@@ -52,3 +64,28 @@ def test_with_copies_rationales_are_drawn_in_bfloat16_and_the_policy_stays_as_it
     assert drew == [torch.bfloat16]
     assert bench.model.dtype == torch.float32
     assert outcome.rationales == 2
+
+
+def test_work_on_paper_is_held_against_what_the_machine_multiplies_and_reads() -> None:
+    """A model of 1000 weights in two layers with two key-value heads 8 wide; prompts of 10 tokens."""
+    config = SimpleNamespace(head_dim=8, num_hidden_layers=2, num_key_value_heads=2)
+    bench = SimpleNamespace(
+        model=SimpleNamespace(num_parameters=lambda: 1000, config=config), prompts=[[0] * 10] * 3
+    )
+    outcome = Outcome(
+        decoded=40, kept=40, rationales=8, finished=0, forwards=6, columns=80, peak_mb=1.0,
+        taken=Spent(cpu=2.0, wall=1.0),
+    )  # fmt: skip
+    column = 2 * 2 * 2 * 8 * 4
+    for scheme, prompt in (("published", 10.0), ("ours", 10 / 8)):
+        found = ceilings(SIZES["small"], scheme, [outcome], bench, torch.float32, (1e6, 1e6))  # type: ignore[arg-type]
+        assert found["flops"] == 2 * 1000 * 40
+        assert found["of_matmul_ceiling"] == pytest.approx(80_000 / 2.0 / 1e6)
+        assert found["of_bandwidth_ceiling"] == pytest.approx(
+            (6 * 4000 + column * (80 + 40 * prompt)) / 1.0 / 1e6
+        )
+
+
+def test_calls_of_the_model_and_columns_are_counted() -> None:
+    outcome = SCHEMES["published"](small_bench(SIZES["small"]), shortest(SIZES["small"]), 0)
+    assert (outcome.decoded, outcome.forwards, outcome.columns) == (4, 2, 2)  # two rows of two tokens

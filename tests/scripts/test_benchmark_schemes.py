@@ -25,7 +25,7 @@ def test_a_scheme_that_only_another_part_has_is_passed_over() -> None:
         (["ours", "trl"], r"schemes=\['ours', 'trl'\]: 'trl' is none of 'published', 'stock RLOO', 'ours'"),
         (["ours"], r"schemes=\['ours'\]: ratios are of 'published' and of ours; name both"),
         (["published", "stock RLOO"], r"ratios are of 'published' and of ours; name both"),
-        (["published", COPIES], r"'ours, bfloat16 copies' takes size=full, dtype=float32 and a machine that"),
+        (["published", COPIES], r"'ours, bfloat16 copies' takes size=full, dtype=float32 and a device that"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(names: list[str], says: str) -> None:
@@ -37,10 +37,12 @@ def test_what_cannot_be_compared_is_refused(names: list[str], says: str) -> None
 def test_copies_are_of_a_real_float32_model_on_a_machine_fast_in_bfloat16(
     fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark_schemes, "bfloat16_is_fast", lambda: fast)
-    assert copies_pay("full", "float32") is fast
-    assert not copies_pay("full", "bfloat16")
-    assert not copies_pay("small", "float32")
+    monkeypatch.setattr(benchmark_schemes, "processor_is_fast", lambda: fast)
+    monkeypatch.setattr(benchmark_schemes, "bfloat16_is_fast", lambda: not fast)
+    assert copies_pay("full", "float32", "cpu") is fast
+    assert copies_pay("full", "float32", "cuda") is not fast
+    assert not copies_pay("full", "bfloat16", "cpu")
+    assert not copies_pay("small", "float32", "cpu")
 
 
 def test_bars_are_held_against_copies_where_these_were_measured() -> None:
