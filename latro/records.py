@@ -103,6 +103,7 @@ def step_metrics(samples: Sequence[Sample]) -> dict[str, float]:
         "reward_std": fmean(spreads),
         "frac_reward_zero_std": fmean(value <= least for value, least in zip(lessons, rounding, strict=True)),
         "kl": fmean(sample.log_ratio for sample in samples),
+        "entropy": -sum(sample.log_rationale for sample in samples) / max(1, sum(lengths)),
         "completions/mean_length": fmean(lengths),
         "completions/min_length": min(lengths),
         "completions/max_length": max(lengths),

@@ -92,7 +92,7 @@ class LatroTrainer(Trainer):
         self.reference.prepare(self.accelerator)
         self.samples: list[Sample] = []
         self.metrics: list[dict[str, float]] = []
-        self.rows_in_step = 0
+        self.rows_in_step = self.tokens_in_step = 0
         needed = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         if len(examples) < needed:
             raise InputError(
@@ -126,16 +126,19 @@ class LatroTrainer(Trainer):
                 step=self.state.global_step,
                 engine=elsewhere,
             )
-        rows = torch.tensor(len(rationales), device=device)
-        self.rows_in_step = int(self.accelerator.reduce(rows, reduction="sum"))
-        inputs = []
+        inputs, tokens = [], 0
         for places in by_length(prompts, rationales, [len(group) for group in groups]):
             group = [flat[n] for n in places]
             mine = [rationale for n in places for rationale in rationales[n * self.K : (n + 1) * self.K]]
-            batch = join(
-                [prompts[n] for n in places], mine, self.answers(group, mine), self.encoder.pad_token_id
-            )
+            answers = self.answers(group, mine)
+            batch = join([prompts[n] for n in places], mine, answers, self.encoder.pad_token_id)
             inputs.append({"examples": group, "rationales": mine, "batch": batch.to(device)})
+            tokens += sum(self.K * len(prompts[n]) for n in places)
+            tokens += sum(
+                len(rationale.ids) + len(answer) for rationale, answer in zip(mine, answers, strict=True)
+            )
+        counts = torch.tensor([len(rationales), tokens], device=device)
+        self.rows_in_step, self.tokens_in_step = self.accelerator.reduce(counts, reduction="sum").tolist()
         # A short step at an epoch's end has one micro-batch, which knows its own mean: forget that of the step before.
         several = self.objective_config.penalty == Penalty.BATCH_MEAN and len(inputs) > 1
         self.mean_reward = self.mean_answer_reward(inputs) if several else None
@@ -227,6 +230,7 @@ class LatroTrainer(Trainer):
         """Hand over the samples of the optimizer step that just ended, and turn them into metrics."""
         samples = gather_object(self.samples)
         self.samples = []
+        self.state.num_input_tokens_seen += self.tokens_in_step
         self.metrics.append(step_metrics(samples))
         if self.on_samples is not None and self.is_world_process_zero():
             self.on_samples(samples)
@@ -236,6 +240,7 @@ class LatroTrainer(Trainer):
         if "loss" in logs and self.metrics:
             names = self.metrics[0]
             logs |= {name: sum(step[name] for step in self.metrics) / len(self.metrics) for name in names}
+            logs["num_tokens"] = self.state.num_input_tokens_seen
             self.metrics = []
         super().log(logs, start_time)
 

@@ -87,6 +87,7 @@ def test_metrics_of_a_step_under_trls_names():
         "reward_std": math.sqrt(2) / 2,
         "frac_reward_zero_std": 0.5,
         "kl": 0.75,
+        "entropy": 24 / 16,  # four rationales of -6 nats, 4 tokens in the mean
         "completions/mean_length": 4.0,
         "completions/min_length": 0,
         "completions/max_length": 8,

@@ -114,6 +114,20 @@ def test_every_way_of_scoring_takes_the_same_step(lora, llama, task, tmp_path) -
         assert float((other - plain).norm() / plain.norm()) < 1e-4, knobs
 
 
+def test_tokens_are_counted_from_the_start_of_training(llama, task, tmp_path) -> None:  # noqa: F811
+    stepped = Stepped(llama, task, tmp_path, max_steps=2)
+    encoder, seen = stepped.trainer.encoder, []
+    for step in (1, 2):
+        rows = [sample for sample in stepped.samples if sample.step == step]
+        seen.append(
+            sum(
+                len(encoder.prompt_ids(r.prompt)) + r.length + len(encoder.answer_ids(r.answer)) for r in rows
+            )
+        )
+    assert stepped.metrics("num_tokens") == [seen[0], sum(seen)]
+    assert stepped.trainer.state.num_input_tokens_seen == sum(seen)  # kept with the checkpoint
+
+
 def test_micro_batches_have_like_lengths_the_longest_first() -> None:
     def rationale(length: int) -> Rationale:
         return Rationale(ids=(7,) * length, text="", ending=())
