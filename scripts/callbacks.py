@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from latro.health import HealthMonitor
 from latro.records import Sample
 from scripts.folders import table
+from scripts.measuring import gpu, settle
 from scripts.run import Run
 
 SUMMARY = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss")
@@ -47,12 +48,14 @@ class Recorder(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Remember when scoring and updating began: sampling is what came before."""
+        settle()
         self.update_started = time.perf_counter()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Write how long the step took."""
+        """Write how long the step took, and on a GPU the most that its tensors have taken so far."""
+        settle()
         if state.is_world_process_zero:
             now = time.perf_counter()
             started, self.step_started = self.step_started, now
@@ -62,6 +65,8 @@ class Recorder(TrainerCallback):
                 "sample_time": self.update_started - started,
                 "update_time": now - self.update_started,
             }
+            if (cuda := gpu()) is not None:
+                row["gpu_memory_gb"] = cuda.max_memory_allocated() / 1e9
             self.run.append("timing", [row])
 
     def on_log(

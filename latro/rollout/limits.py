@@ -1,6 +1,9 @@
 """What continuous batching cannot take, and how many rows fit into memory."""
 
 import inspect
+import math
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -116,10 +119,26 @@ def row_bytes(config: Any, longest: int, itemsize: int) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes free on the device, by what the system says now, and those that torch holds but does not use."""
+    """Bytes free on the device, by what the system says now, and those that torch holds but does not use.
+
+    A processor's memory is shared by the processes of this host that train together.
+    """
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + kept
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    free = min(psutil.virtual_memory().available, group_bytes())
+    return int(free) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def group_bytes(folder: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that this process's control group may still take (Linux, version 2), infinite where it has no limit.
+
+    What it keeps of files that nobody reads any more is given back when memory is asked for.
+    """
+    most, now, stat = (folder / name for name in ("memory.max", "memory.current", "memory.stat"))
+    if not most.exists() or (limit := most.read_text().strip()) == "max":
+        return math.inf
+    kept = dict(line.split() for line in stat.read_text().splitlines())
+    return max(0, int(limit) - int(now.read_text()) + int(kept["inactive_file"]))

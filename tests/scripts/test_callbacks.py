@@ -62,6 +62,22 @@ def test_a_steps_time_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert times == [(3, 4, 7), (3, 1, 4), (2, 1, 3)]
 
 
+def test_on_a_gpu_a_steps_time_ends_with_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr("scripts.callbacks.settle", lambda: waited.append("settled"))
+    monkeypatch.setattr(
+        "scripts.callbacks.gpu", lambda: SimpleNamespace(max_memory_allocated=lambda: 2_500_000_000)
+    )
+    run = Run(OmegaConf.create({"output_dir": str(tmp_path)}))
+    none: Any = None
+    recorder = Recorder(run)
+    recorder.on_step_begin(none, none, none)
+    assert waited == ["settled"]
+    recorder.on_step_end(none, SimpleNamespace(global_step=1, is_world_process_zero=True), none)  # type: ignore[arg-type]
+    assert waited == ["settled", "settled"]
+    assert [row["gpu_memory_gb"] for row in run.rows("timing")] == [2.5]
+
+
 def test_a_warning_that_a_run_was_stopped_behind_is_written_once(tmp_path: Path) -> None:
     """An evaluation that is made again, as its row was dropped, says again what it said."""
     run = Run(OmegaConf.create({"output_dir": str(tmp_path)}))

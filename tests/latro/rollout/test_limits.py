@@ -1,8 +1,10 @@
 """What goes to the plain engine, and how many rows fit. Without these, a model could be sampled wrongly in silence."""
 
+import math
 import multiprocessing
 from dataclasses import dataclass, replace
 from multiprocessing.queues import Queue
+from pathlib import Path
 
 import pytest
 import torch
@@ -160,6 +162,22 @@ def test_memory_that_torch_holds_unused_is_free(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 66)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 4)
     assert limits.free_bytes(torch.device("cuda")) == 72
+
+
+def test_a_control_groups_limit_holds_and_is_shared_by_the_processes_of_a_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 200\n")
+    assert limits.group_bytes(tmp_path) == 500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert limits.group_bytes(tmp_path) == math.inf
+    assert limits.group_bytes(tmp_path / "none") == math.inf
+    monkeypatch.setattr(limits, "group_bytes", lambda: 500)
+    assert limits.free_bytes(torch.device("cpu")) == 500
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert limits.free_bytes(torch.device("cpu")) == 250
 
 
 def test_a_window_of_nothing_is_none():
