@@ -42,6 +42,9 @@ class SamplingConfig:
     """`continuous` reads a prompt's keys and values once for all its rows, on a processor and for the architectures of
     `latro.attending` with sdpa attention; it draws the same up to rounding. False, and elsewhere: each row has a
     copy."""
+    balance: bool = True
+    """Among several processes, deal a step's prompts by how much there is to draw (`latro.balancing`); the draws and
+    the gradient are the same. False: each takes what its data loader gives. The preset `official_code` does that."""
     dtype: str | None = None
     """`bfloat16` samples and evaluates with a copy of the policy in that precision, renewed every step: faster where
     the machine multiplies it in hardware (`latro.precision`), several times slower elsewhere, and off-policy by

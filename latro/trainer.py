@@ -7,6 +7,7 @@ Sampling is on-policy with one update per batch: the pass that carries the gradi
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from latro.balancing import Lengths, by_length, dealt
 from latro.encoding import Encoder, Rationale, join
 from latro.errors import InputError
 from latro.likelihood import DEFAULT
@@ -92,6 +95,7 @@ class LatroTrainer(Trainer):
         self.reference.prepare(self.accelerator)
         self.samples: list[Sample] = []
         self.metrics: list[dict[str, float]] = []
+        self.lengths = Lengths()
         self.rows_in_step = self.tokens_in_step = 0
         needed = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         if len(examples) < needed:
@@ -110,8 +114,8 @@ class LatroTrainer(Trainer):
         if ended(self):
             return [], None
         indices, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        groups = [[self.examples[i] for i in batch["index"].tolist()] for batch in indices]
-        flat = [example for group in groups for example in group]
+        sizes = [len(batch["index"]) for batch in indices]
+        flat = self.balanced([self.examples[i] for batch in indices for i in batch["index"].tolist()])
         prompts = [self.encoder.prompt_ids(example.prompt) for example in flat]
         elsewhere = self.vllm if self.sampling.engine == VLLM else None
         with self.generating(to_sample=True) as model:
@@ -127,7 +131,7 @@ class LatroTrainer(Trainer):
                 engine=elsewhere,
             )
         inputs, tokens = [], 0
-        for places in by_length(prompts, rationales, [len(group) for group in groups]):
+        for places in by_length(prompts, rationales, sizes):
             group = [flat[n] for n in places]
             mine = [rationale for n in places for rationale in rationales[n * self.K : (n + 1) * self.K]]
             answers = self.answers(group, mine)
@@ -143,6 +147,18 @@ class LatroTrainer(Trainer):
         several = self.objective_config.penalty == Penalty.BATCH_MEAN and len(inputs) > 1
         self.mean_reward = self.mean_answer_reward(inputs) if several else None
         return inputs, self.rows_in_step
+
+    def balanced(self, examples: Sequence[Example]) -> list[Example]:
+        """As many examples of those that all processes have in this step, dealt by how much there is to draw.
+
+        The published code's penalty is a mean over what a process was given, so there each keeps its own.
+        """
+        processes = self.accelerator.num_processes
+        if processes == 1 or not self.sampling.balance or self.objective_config.penalty == Penalty.BATCH_MEAN:
+            return list(examples)
+        everyone: list[Example] = gather_object(list(examples))
+        shares = dealt(self.lengths.expected([example.id for example in everyone]), processes)
+        return [everyone[place] for place in shares[self.accelerator.process_index]]
 
     @torch.no_grad()
     def mean_answer_reward(self, inputs: Sequence[dict[str, Any]]) -> float:
@@ -230,6 +246,7 @@ class LatroTrainer(Trainer):
         """Hand over the samples of the optimizer step that just ended, and turn them into metrics."""
         samples = gather_object(self.samples)
         self.samples = []
+        self.lengths.learn(samples)
         self.state.num_input_tokens_seen += self.tokens_in_step
         self.metrics.append(step_metrics(samples))
         if self.on_samples is not None and self.is_world_process_zero():
@@ -264,21 +281,9 @@ class LatroTrainer(Trainer):
         return 2 * (3 * self.weights + self.trained) * int(inputs["batch"].ids_RT.numel())
 
 
-def by_length(
-    prompts: Sequence[Sequence[int]], rationales: Sequence[Rationale], sizes: Sequence[int]
-) -> list[list[int]]:
-    """The places of N prompts, with their N·K rationales, in micro-batches of these sizes: like lengths together.
-
-    Less is padded so, and the longest come first: memory runs out at once or never. The step's gradient is a mean over
-    all its rows, whatever stands beside what.
-    """
-    K = len(rationales) // len(prompts)
-    longest = [
-        len(prompt) + max(len(rationale.ids) for rationale in rationales[n * K : (n + 1) * K])
-        for n, prompt in enumerate(prompts)
-    ]
-    order = iter(sorted(range(len(prompts)), key=lambda n: -longest[n]))
-    return [[next(order) for _ in range(size)] for size in sizes]
+def checkpoint_of(args: TrainingArguments, state: TrainerState) -> Path:
+    """Where the trainer keeps the checkpoint of this step."""
+    return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
 
 
 def whole_size(parameter: Tensor) -> int:
@@ -292,10 +297,23 @@ def collate(indices: list[int]) -> dict[str, Tensor]:
 
 
 class StepEnd(TrainerCallback):
-    """Tells the trainer that an optimizer step has ended."""
+    """Tells the trainer that an optimizer step has ended; keeps with a checkpoint what it has learnt of lengths."""
 
     def __init__(self, trainer: LatroTrainer) -> None:
         self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Go on with the lengths of the checkpoint that is taken up."""
+        self.trainer.lengths.load(checkpoint_of(args, state))
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Write them beside the weights."""
+        if state.is_world_process_zero and args.world_size > 1:
+            self.trainer.lengths.save(checkpoint_of(args, state))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -4,6 +4,7 @@ import itertools
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,13 +12,14 @@ from accelerate.utils import DistributedType
 
 from latro import trainer
 from latro.adapters import FrozenReference
-from latro.encoding import Rationale
+from latro.balancing import Lengths
 from latro.errors import InputError
 from latro.objective import ObjectiveConfig, Reward
 from latro.sampling import SamplingConfig
 from latro.scored_tokens import ScoringConfig, refuse_misfits
 from latro.tasks.gsm8k import Gsm8k
-from latro.trainer import LatroTrainer, by_length
+from latro.trainer import LatroTrainer
+from latro.types import Example
 from tests.latro.test_architectures import ROWS, Stepped, task  # noqa: F401 - a fixture
 from tests.latro.tiny_models import tiny_folder
 
@@ -128,15 +130,6 @@ def test_tokens_are_counted_from_the_start_of_training(llama, task, tmp_path) ->
     assert stepped.trainer.state.num_input_tokens_seen == sum(seen)  # kept with the checkpoint
 
 
-def test_micro_batches_have_like_lengths_the_longest_first() -> None:
-    def rationale(length: int) -> Rationale:
-        return Rationale(ids=(7,) * length, text="", ending=())
-
-    prompts = [[1] * 5, [1] * 30, [1] * 10, [1] * 5, [1] * 12]  # with the longest rationale 8, 31, 30, 25, 14
-    rationales = [rationale(n) for n in (3, 1, 1, 0, 2, 20, 20, 9, 2, 2)]
-    assert by_length(prompts, rationales, [2, 2, 1]) == [[1, 2], [3, 4], [0]]
-
-
 def test_which_prompts_are_scored_together_changes_no_gradient(llama, task, tmp_path, monkeypatch) -> None:  # noqa: F811
     def step() -> tuple[list[str], torch.Tensor]:
         stepped = Stepped(
@@ -153,6 +146,43 @@ def test_which_prompts_are_scored_together_changes_no_gradient(llama, task, tmp_
     assert sorted_ids != ids
     assert sorted(sorted_ids) == sorted(ids)
     assert float((change - same).norm() / same.norm()) < 1e-5
+
+
+@pytest.mark.parametrize(("rank", "share"), [(0, ["b", "a"]), (1, ["c", "d"])])
+def test_each_process_takes_its_share_of_what_all_have(rank, share, monkeypatch) -> None:
+    def example(name: str) -> Example:
+        return Example(id=name, question="?", prompt="?", answer="!", gold="1")
+
+    everyone = [example(name) for name in "abcd"]
+    mine = everyone[2 * rank : 2 * rank + 2]
+    lengths = Lengths()
+    lengths.mean = {"a": 10.0, "b": 90.0, "c": 50.0, "d": 40.0}
+    monkeypatch.setattr(trainer, "gather_object", lambda given: everyone)
+    stand_in = SimpleNamespace(
+        accelerator=SimpleNamespace(num_processes=2, process_index=rank),
+        sampling=SamplingConfig(),
+        objective_config=ObjectiveConfig(),
+        lengths=lengths,
+    )
+    assert [found.id for found in LatroTrainer.balanced(stand_in, mine)] == share
+    stand_in.sampling = SamplingConfig(balance=False)
+    assert LatroTrainer.balanced(stand_in, mine) == mine
+    stand_in.sampling, stand_in.objective_config = SamplingConfig(), ObjectiveConfig(preset="official_code")
+    assert (
+        LatroTrainer.balanced(stand_in, mine) == mine
+    )  # its penalty is a mean over what a process was given
+
+
+def test_of_several_processes_lengths_are_kept_with_a_checkpoint_and_taken_up(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-3").mkdir()
+    lengths = Lengths()
+    lengths.mean = {"a": 10.0}
+    args: Any = SimpleNamespace(output_dir=str(tmp_path), world_size=2)
+    state: Any = SimpleNamespace(global_step=3, is_world_process_zero=True)
+    trainer.StepEnd(SimpleNamespace(lengths=lengths)).on_save(args, state, None)  # type: ignore[arg-type]
+    taken_up = Lengths()
+    trainer.StepEnd(SimpleNamespace(lengths=taken_up)).on_train_begin(args, state, None)  # type: ignore[arg-type]
+    assert taken_up.mean == {"a": 10.0}
 
 
 def test_knobs_that_the_training_cannot_follow_are_refused(llama, task, tmp_path) -> None:  # noqa: F811
