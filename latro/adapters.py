@@ -8,42 +8,13 @@ import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from latro.errors import InputError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoraSettings:
-    """Train low-rank adapters instead of all weights; the adapters are kept in float32."""
-
-    r: int = 16
-    """Rank."""
-    alpha: float = 32.0
-    """The adapter's output is scaled by alpha / r."""
-    dropout: float = 0.0
-    """Only 0 is taken: sampling and scoring must see the same policy."""
-    target_modules: str | tuple[str, ...] = "all-linear"
-    """`all-linear` (every linear layer but the head), or the names of modules, e.g. [q_proj, v_proj]."""
-    rslora: bool = False
-    """Scale by alpha / sqrt(r) instead."""
-
-    def __post_init__(self) -> None:
-        if self.r < 1 or not self.alpha > 0:
-            raise InputError(f"model.lora.r={self.r}, alpha={self.alpha}: both must be positive")
-        if self.dropout != 0:
-            raise InputError(
-                f"model.lora.dropout={self.dropout}: must be 0, for with dropout the policy that is scored is not "
-                "the one that sampled, and rewards are noise"
-            )
-        if not isinstance(self.target_modules, str):
-            object.__setattr__(self, "target_modules", tuple(self.target_modules))
-        if not self.target_modules:
-            raise InputError("model.lora.target_modules is empty: name modules, or say all-linear")
+from latro.model_config import LoraSettings as LoraSettings
 
 
 class Reference(Protocol):

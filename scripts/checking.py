@@ -11,9 +11,25 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
+from latro.evaluation_config import EvaluationConfig
+from latro.model_config import LoraSettings, ModelConfig
+from latro.objective_config import ObjectiveConfig
+from latro.sampling_config import SamplingConfig
+from latro.scoring_config import ScoringConfig
+
+LIGHT = {
+    "latro.objective.ObjectiveConfig": ObjectiveConfig,
+    "latro.sampling.SamplingConfig": SamplingConfig,
+    "latro.scored_tokens.ScoringConfig": ScoringConfig,
+    "latro.evaluation.EvaluationConfig": EvaluationConfig,
+    "latro.models.ModelConfig": ModelConfig,
+    "latro.adapters.LoraSettings": LoraSettings,
+}
+"""Classes that need no torch, by targets whose modules import it. Run folders hold these targets, so they stay."""
 
 ROOT: dict[str, Any] = {
     "name": str,
@@ -39,8 +55,14 @@ ROOT: dict[str, Any] = {
     "trainer.save_steps": int,
     "trainer.gradient_accumulation_steps": int,
     "trainer.per_device_train_batch_size": int,
+    "trainer.learning_rate": float,
+    "trainer.warmup_steps": float,
+    "trainer.weight_decay": float,
+    "trainer.max_grad_norm": float,
+    "trainer.save_total_limit": int | None,
 }
-"""Types that no dataclass declares, or that differ from its own: the library reads 0.5 steps as a share."""
+"""Types that no dataclass declares, that differ from its own (the library reads 0.5 steps as a share), or that are
+looked at before the library is imported."""
 
 LEAST = {
     "seed": 0,
@@ -73,12 +95,62 @@ def check_config(cfg: DictConfig) -> None:
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
     values = {str(key): value for key, value in container.items()}
+    check_named(values)
+    for name, value, hint in typed(values):
+        check_value(name, value, ROOT.get(name, hint))
+
+
+def check_early(cfg: DictConfig) -> None:
+    """Raise InputError for a value that can be refused without torch and transformers, which take seconds to import.
+
+    What only their classes know is left to `check_config`, as are the values that depend on the machine.
+    """
+    values = without_machine(cfg)
+    check_named(values)
+    for group, chosen in values.items():
+        if not isinstance(chosen, dict) or chosen.get("_target_") not in LIGHT:
+            continue
+        for name, value, hint in typed(chosen, f"{group}."):
+            check_value(name, value, ROOT.get(name, hint))
+        if group == "evaluation" and "sampling" in values and not chosen.get("max_tokens"):
+            chosen.pop("max_tokens", None)  # train_latro makes it of the sampling's
+        instantiate(light(chosen), _convert_="all")
+
+
+def without_machine(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved values but those that ask what the machine is fast in: torch tells that."""
+    written = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(written, dict)
+    values: dict[str, Any] = {}
+    for key, text in written.items():
+        if isinstance(text, dict):
+            values[str(key)] = without_machine(cfg[key])
+        elif "where_bfloat16_is_fast" not in str(text):
+            value = cfg[key]
+            values[str(key)] = (
+                OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            )
+    return values
+
+
+def light(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the classes of `LIGHT` in place of their targets, at any depth."""
+    return {
+        key: light(value)
+        if isinstance(value, Mapping)
+        else LIGHT.get(value, value)
+        if key == "_target_"
+        else value
+        for key, value in values.items()
+    }
+
+
+def check_named(values: Mapping[str, Any]) -> None:
+    """Raise InputError for a value that is named here: by its type, or out of its range."""
     for name in dict.fromkeys((*ROOT, *LEAST, *MOST, *FILES)):
         if has(values, name):
             check_value(name, at(values, name), ROOT.get(name, Any))
             check_range(name, at(values, name))
-    for name, value, hint in typed(values):
-        check_value(name, value, ROOT.get(name, hint))
 
 
 def check_range(name: str, value: Any) -> None:
@@ -137,7 +209,7 @@ def typed(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def declared_types(target: str, prefix: str) -> dict[str, Any]:
     """Field names of a dataclass with their types; empty for anything else that can be called."""
     try:
-        kind = pydoc.locate(target)
+        kind = LIGHT.get(target) or pydoc.locate(target)
     except pydoc.ErrorDuringImport as error:
         raise InputError(f"{prefix}_target_={target}: cannot be imported ({error.value})") from error
     if kind is None:

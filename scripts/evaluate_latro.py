@@ -6,6 +6,7 @@ with the own rationale, with none and with another prompt's. This is the only sc
 
 from omegaconf import DictConfig
 
+from scripts.checking import check_early
 from scripts.entry import script
 from scripts.keeping import kept
 
@@ -13,6 +14,7 @@ from scripts.keeping import kept
 @script("evaluate_latro")
 def main(cfg: DictConfig) -> None:
     """Compose, load, evaluate, print."""
+    check_early(cfg)
     with kept(cfg.output_dir):
         from scripts.evaluating import evaluate_model
 

@@ -8,6 +8,7 @@ Start it again with the same arguments and it goes on from its last checkpoint.
 
 from omegaconf import DictConfig
 
+from scripts.checking import check_early
 from scripts.entry import script
 from scripts.keeping import kept
 
@@ -15,6 +16,7 @@ from scripts.keeping import kept
 @script("train_latro")
 def main(cfg: DictConfig) -> None:
     """Compose, build, train; or only say what it would take."""
+    check_early(cfg)
     if cfg.plan:
         from scripts.planning import plan
 

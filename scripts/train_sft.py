@@ -7,6 +7,7 @@ Start it again with the same arguments and it goes on from its last checkpoint.
 
 from omegaconf import DictConfig
 
+from scripts.checking import check_early
 from scripts.entry import script
 from scripts.keeping import kept
 
@@ -14,6 +15,7 @@ from scripts.keeping import kept
 @script("train_sft")
 def main(cfg: DictConfig) -> None:
     """Compose, build, train."""
+    check_early(cfg)
     with kept(cfg.output_dir):
         from scripts.supervising import train  # torch and transformers are imported only when they are needed
 

@@ -135,8 +135,15 @@ def test_equations_and_types_stand_alone() -> None:
     }
     assert ours == {"latro.types": set(), "pract.types": set()}
     assert {name for name in everywhere(MODULES["latro.objective"]) if name.startswith(PACKAGES)} == {
-        "latro.errors"
+        "latro.errors",
+        "latro.objective_config",
     }
+
+
+def test_settings_need_no_torch() -> None:
+    modules = [name for name in MODULES if name.startswith("latro.") and name.endswith("_config")]
+    assert len(modules) == 5
+    assert {name: found for name in modules if (found := roots(reached(name)) & HEAVY)} == {}
 
 
 def test_imports_form_no_ring() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from latro import objective as equations
+from latro import objective_config as settings
 from latro.errors import InputError
 from latro.objective import (
     AnswerMask,
@@ -108,13 +109,14 @@ def test_the_reward_that_the_page_on_rewards_adds_works_once_it_is_added(monkeyp
         '    MULTI_SAMPLE_BOUND = "multi',
         "        case Reward.MULTI_SAMPLE_BOUND:\n            K =",
     )
-    source = Path(equations.__file__).read_text(encoding="utf-8")
-    assert source.count(member) == source.count(last) == 1
-    source = source.replace(member, f'    WORST_TOKEN = "worst_token"\n{member}')
-    source = source.replace(last, "".join(f"        {line}\n" for line in case.splitlines()) + last)
-    added = ModuleType("added_reward")
-    monkeypatch.setitem(sys.modules, added.__name__, added)  # where dataclasses look for their annotations
-    exec(compile(source, added.__name__, "exec"), added.__dict__)
+    member_added = f'    WORST_TOKEN = "worst_token"\n{member}'
+    case_added = "".join(f"        {line}\n" for line in case.splitlines()) + last
+    for module, place, text in ((settings, member, member_added), (equations, last, case_added)):
+        source = Path(module.__file__).read_text(encoding="utf-8")
+        assert source.count(place) == 1
+        added = ModuleType(module.__name__)
+        monkeypatch.setitem(sys.modules, added.__name__, added)  # where imports and dataclasses look for it
+        exec(compile(source.replace(place, text), added.__name__, "exec"), added.__dict__)
     config = added.ObjectiveConfig(reward="worst_token", answer_weight=1.0)
     hidden = torch.tensor([[[True, True], [True, True], [True, False]]])
     close(added.answer_reward(scores(answer_mask_NKT=hidden), config), [[0.25, 0.25, 0.5]])

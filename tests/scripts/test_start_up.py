@@ -1,12 +1,18 @@
 """How quickly scripts answer: real processes, by the processor time that they take; nothing is trained."""
 
 import os
+import pydoc
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+from transformers import TrainingArguments
+
+from scripts.checking import LIGHT
+from scripts.checking import ROOT as ROOT_TYPES
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(
@@ -29,8 +35,12 @@ class Ended:
 
 
 def run(script: str, *arguments: str) -> Ended:
+    return started("-m", f"scripts.{script}", *arguments)
+
+
+def started(*arguments: str) -> Ended:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    command = [sys.executable, "-m", f"scripts.{script}", *arguments]
+    command = [sys.executable, *arguments]
     before = os.times()
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     after = os.times()
@@ -69,6 +79,55 @@ def test_bad_input_is_said_at_once_in_one_line(script: str, argument: str, said:
     assert ended.err.startswith("error: ")
     assert said in ended.err
     assert ended.cpu < MOST
+
+
+HEAVY = """
+import sys
+from scripts.{script} import main
+try:
+    main()
+finally:
+    print(sorted({{"torch", "transformers"}} & sys.modules.keys()))
+"""
+RATIONALES = (
+    "sampling.rationales_per_prompt=1: the leave-one-out baseline compares a rationale with its siblings; "
+    "use 2 or more"
+)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "said"),
+    [
+        ("train_latro", "sampling.rationales_per_prompt=1", RATIONALES),
+        ("train_latro", "sampling.rationales_per_prompt=1 plan=true", RATIONALES),
+        ("train_latro", "sampling.rationales_per_prompt=1 experiment=latro/gsm8k_smollm2_135m", RATIONALES),
+        ("train_latro", "sampling.rationales_per_prompt=2.5", "sampling.rationales_per_prompt=2.5: give a whole number"),  # noqa: E501
+        ("train_latro", "sampling.engine=fast", "sampling.engine='fast': choose continuous, generate or vllm"),
+        ("train_latro", "objective.preset=nonsense", "objective.preset='nonsense' is unknown; choose one of paper, official_code"),  # noqa: E501
+        ("train_latro", "+objective.gamma=1", "there is no key objective.gamma in latro.objective.ObjectiveConfig; leave it out; there are: preset, reward, kl_weight, answer_weight, answer_mask, penalty, penalty_weight, score_stop, epoch_unit, shuffle_rewards, importance_cap"),  # noqa: E501
+        ("train_latro", "scoring.rows=0", "scoring.rows=0 must be positive, or null"),
+        ("train_latro", "evaluation.temperature=0", "evaluation.temperature=0 must be a finite number above zero; greedy outputs are always there beside the samples"),  # noqa: E501
+        ("train_latro", "model.dtype=float8", "model.dtype='float8': choose from auto, bfloat16, float16, float32"),
+        ("train_latro", "model/lora=rank16 model.lora.r=0", "model.lora.r=0, alpha=32.0: both must be positive"),
+        ("train_latro", "trainer.save_steps=0", "trainer.save_steps=0: give at least 1"),
+        ("train_latro", "trainer.learning_rate=fast", "trainer.learning_rate='fast': give a number"),
+        ("train_latro", "trainer.save_total_limit=1.5", "trainer.save_total_limit=1.5: give a whole number or null"),
+        ("train_sft", "evaluation.majority=1", "evaluation.majority=1 is a single sample; use 0 for none or 2 and more"),  # noqa: E501
+        ("train_sft", "evaluation.max_tokens=null", "evaluation.max_tokens=null must be at least 1"),
+        ("evaluate_latro", "limit=0", "limit=0: give at least 1"),
+        ("evaluate_latro", "evaluation.batch_rows=0", "evaluation.batch_rows=0 must be at least 1, or null to choose from memory"),  # noqa: E501
+    ],
+)  # fmt: skip
+def test_bad_value_is_told_without_torch(script: str, arguments: str, said: str) -> None:
+    ended = started("-c", HEAVY.format(script=script), *arguments.split())
+    assert (ended.status, ended.err, ended.out) == (2, f"error: {said}\n", "[]\n")
+
+
+def test_early_checks_are_those_of_the_classes_that_are_made_later() -> None:
+    assert {target: pydoc.locate(target) for target in LIGHT} == LIGHT
+    hints = get_type_hints(TrainingArguments)
+    early = ("learning_rate", "warmup_steps", "weight_decay", "max_grad_norm", "save_total_limit")
+    assert {name: ROOT_TYPES[f"trainer.{name}"] for name in early} == {name: hints[name] for name in early}
 
 
 def test_help_beside_a_misspelt_recipe_is_refused_too() -> None:
