@@ -47,7 +47,8 @@ class QueryWorld:
 class QueryTools(FunctionTools):
     """Problems that are answered by asking a service, as an environment.
 
-    The score is answer match. The made-up world that stands in for `data` is `own` in the version.
+    The score is answer match, and so is progress: the answer is the only sub-goal. The made-up world that stands
+    in for `data` is `own` in the version.
 
     A result's info counts requests that the record could not answer: a score from a
     run in which there were some says little.

@@ -11,7 +11,9 @@ import pytest
 from pract.envs.academia import Academia, Library
 from pract.envs.movie import FilmGuide, Movie
 from pract.envs.tools import recorded_http
+from pract.envs.tools.answers import same_answer
 from pract.envs.tools.functions import Refused
+from pract.envs.tools.published import problem_rows
 from pract.envs.tools.recorded_http import NotFound, NotRecorded, RecordedHttp
 from pract.envs.weather import Weather, WeatherDesk
 from pract.errors import InputError
@@ -176,6 +178,20 @@ def test_what_the_record_lacks_is_refused_and_counted() -> None:
 
 def test_a_made_up_world_says_so_in_its_version() -> None:
     assert [world().version for world in (Movie, Weather, Academia)] == ["2-own", "2-own", "1-own"]
+
+
+@pytest.mark.parametrize(("name", "rows"), [("academia", 20), ("movie", 238), ("weather", 343)])
+def test_the_answer_is_the_only_subgoal_so_that_progress_is_the_score(
+    name: str, rows: int, real_data: Path
+) -> None:
+    found = problem_rows(real_data / "agentboard_tools" / f"{name}.jsonl")
+    others = [
+        subgoal
+        for row in found
+        for subgoal in row["subgoals"]
+        if not same_answer(subgoal, row["additional_info"]["answer"])
+    ]
+    assert (len(found), others) == (rows, [])
 
 
 def test_weather_is_asked_by_place_and_day() -> None:
