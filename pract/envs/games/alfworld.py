@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pract.envs.games.engine import Turn, imported, verb
-from pract.envs.tools.datafiles import digest, read_json
+from pract.envs.games.engine import Turn, imported, installed, verb
+from pract.envs.tools.datafiles import digest, read_text
 from pract.errors import InputError
 from pract.types import ActionSpec, Task
 
@@ -32,6 +32,8 @@ VERBS = (
     verb("inventory", "inventory", "Lists what you carry."),
 )
 TASK_LINE = re.compile(r"Your task is to: ([^\"\\\n]+)")
+PUT = re.compile(r'template :: "(put \{o\} in/on \{r\}|move \{o\} to \{r\})"')
+"""How a game's grammar spells putting down: releases differ."""
 WELCOME = "-= Welcome to TextWorld, ALFRED! =-"
 REFUSED = "Nothing happens."
 
@@ -43,21 +45,25 @@ class AlfWorld:
         """`data`: the folder that holds json_2.1.1 (or that folder itself)."""
         self._textworld = imported("textworld", EXTRA)
         self._wrappers = imported("alfworld.agents.environment.alfred_tw_env", EXTRA)
-        self.name, self.version, self.licence = "alfworld", "1", "MIT"
+        self.name, self.version, self.licence = "alfworld", "2", "MIT"
         root = Path(data).expanduser()
         self._root = root / "json_2.1.1" if (root / "json_2.1.1").is_dir() else root
+        self._spelled: dict[str, Path] = {}
+        """Spellings of putting down, each with the first game that has it."""
         self._splits = {split: self._list(folder) for split, folder in FOLDERS.items()}
         if not any(self._splits.values()):
             raise InputError(
                 f"{self._root}: no {FOLDERS['train']}/*/*/game.tw-pddl below; unpack the game files"
             )
+        if len(self._spelled) > 1:
+            told = " and ".join(f"{path} has {spelling!r}" for spelling, path in self._spelled.items())
+            raise InputError(f"games of two releases: {told}; unpack those of one into a folder of their own")
         self._env: Any = None
 
     def actions(self) -> Sequence[ActionSpec]:
         """The eleven verbs, and putting down as these game files spell it."""
-        first = next(task for tasks in self._splits.values() for task in tasks)
-        grammar = str(read_json(self._root / first.data["game"])["grammar"])
-        spelled = "put {object} in/on {receptacle}" if "in/on" in grammar else "move {object} to {receptacle}"
+        (spelling,) = self._spelled
+        spelled = spelling.replace("{o}", "{object}").replace("{r}", "{receptacle}")
         put = verb("put", spelled, "Puts an object you carry into or onto the receptacle you stand at.")
         return [*VERBS[:4], put, *VERBS[4:]]
 
@@ -66,9 +72,9 @@ class AlfWorld:
         return self._splits
 
     def fingerprint(self) -> str:
-        """Digest of the games' sizes; reading all of them would take seconds."""
-        games = [task.data["game"] for tasks in self._splits.values() for task in tasks]
-        return digest(*(f"{game} {(self._root / game).stat().st_size}" for game in games))
+        """Digest of the packages' versions and the game files."""
+        games = [self._root / task.data["game"] for tasks in self._splits.values() for task in tasks]
+        return digest(installed("alfworld", "textworld"), *games)
 
     def begin(self, task: Task, seed: int) -> Turn:
         """Starts a game; the seed changes nothing."""
@@ -117,9 +123,12 @@ class AlfWorld:
         return [self._task(path) for path in sorted((self._root / folder).glob("*/*/game.tw-pddl"))]
 
     def _task(self, path: Path) -> Task:
-        told = TASK_LINE.search(path.read_text(encoding="utf-8").replace("\\n", "\n").replace('\\"', '"'))
-        if not told:
-            raise InputError(f"{path}: names no task, perhaps cut off; unpack the game files again")
+        text = read_text(path).replace("\\n", "\n").replace('\\"', '"')
+        told, spelled = TASK_LINE.search(text), set(PUT.findall(text))
+        if not told or len(spelled) != 1:
+            lacking = "spells putting down in no way that is known" if told else "names no task"
+            raise InputError(f"{path}: {lacking}, perhaps cut off; unpack the game files again")
+        self._spelled.setdefault(spelled.pop(), path)
         game = path.relative_to(self._root)
         kind = game.parts[1].split("-")[0]
         name = "/".join(game.parts[:3])

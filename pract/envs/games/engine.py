@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -123,6 +124,16 @@ def imported(module: str, extra: str) -> ModuleType:
     except ImportError as error:
         raise InputError(
             f"the environment needs the package of extra {extra!r} ({error}); pip install 'latro-pract[{extra}]'"
+        ) from None
+
+
+def installed(*packages: str) -> str:
+    """The packages with their versions. Raises InputError for one whose version is not known."""
+    try:
+        return " ".join(f"{package} {metadata.version(package)}" for package in packages)
+    except metadata.PackageNotFoundError as error:
+        raise InputError(
+            f"the version of package {error.name!r} is not known, and results hold it; install it by pip"
         ) from None
 
 

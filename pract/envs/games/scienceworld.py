@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from pract.envs.games.engine import Turn, end_java, imported, require_java, verb
+from pract.envs.games.engine import Turn, end_java, imported, installed, require_java, verb
 from pract.errors import InputError
 from pract.types import SPLITS, ActionSpec, Task
 
@@ -90,7 +90,7 @@ class ScienceWorld:
 
     def fingerprint(self) -> str:
         """The package's version."""
-        return f"{EXTRA} {getattr(self._module, '__version__', 'unknown')} {self._simplification}"
+        return f"{installed(EXTRA)} {self._simplification}"
 
     def begin(self, task: Task, seed: int) -> Turn:
         """Starts a variation; the episode's seed changes nothing."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pract.envs.games.engine import Turn, imported, verb
+from pract.envs.games.engine import Turn, imported, installed, verb
 from pract.envs.tools.datafiles import carve, digest, read_json
 from pract.errors import InputError
 from pract.types import ActionSpec, Task
@@ -71,8 +71,8 @@ class TextWorld:
         return self._splits
 
     def fingerprint(self) -> str:
-        """Digest of the game files."""
-        return digest(*self._files)
+        """Digest of the package's version and the game files; what is admissible comes from the .json beside."""
+        return digest(installed(EXTRA), *self._files, *(path.with_suffix(".json") for path in self._files))
 
     def begin(self, task: Task, seed: int) -> Turn:
         """Starts a game; the seed changes nothing."""

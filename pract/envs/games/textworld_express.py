@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pract.envs.games.engine import Turn, end_java, imported, require_java, verb
+from pract.envs.games.engine import Turn, end_java, imported, installed, require_java, verb
 from pract.errors import InputError
 from pract.types import SPLITS, ActionSpec, Task
 
@@ -92,7 +92,7 @@ class TextWorldExpress:
 
     def fingerprint(self) -> str:
         """The package's version."""
-        return f"{EXTRA} {getattr(self._module, '__version__', 'unknown')} {self._params}"
+        return f"{installed(EXTRA)} {self._params}"
 
     def begin(self, task: Task, seed: int) -> Turn:
         """Starts the game of the task's seed; the episode's seed changes nothing, as the game is fixed by its own."""

@@ -2,18 +2,23 @@
 
 import gc
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from pract.envs.base import check_environment
 from pract.envs.games import engine as engines
+from pract.envs.games.alfworld import AlfWorld
 from pract.envs.games.engine import CommandReader, TextEngine, Turn, command_of, verb
 from pract.envs.games.scienceworld import ScienceWorld
+from pract.envs.games.textworld import TextWorld
 from pract.envs.games.textworld_express import GAMES, TextWorldExpress
 from pract.envs.textgame import TextGame
 from pract.errors import InputError
@@ -96,6 +101,89 @@ def test_a_missing_package_or_java_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         TextWorldExpress(game="chess")
 
 
+@pytest.fixture
+def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Stand-ins for the packages of ALFWorld and TextWorld, and the versions that they are installed in."""
+    for name in ("textworld", "alfworld.agents.environment.alfred_tw_env"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    known = {"alfworld": "0.4.2", "textworld": "1.7.0"}
+    monkeypatch.setattr(engines.metadata, "version", known.__getitem__)
+    return known
+
+
+PUT, MOVE = "put {o} in/on {r}", "move {o} to {r}"
+
+
+def household(data: Path, trial: str, spelling: str, pddl: str = "(mug 1)") -> Path:
+    """A game file as ALFWorld's are, cut to what is read."""
+    grammar = f"""
+        action PutObject {{ template :: "{spelling}"; }}
+        action PutInside {{ template :: "put {{o}} into {{outero}}"; }}
+        rule :: "{{o.indefinite}} {{o.name}} (in/on the {{r.name}})"
+        intro :: "Your task is to: heat some mug."
+    """
+    game = data / "json_2.1.1/valid_train/heat-Mug" / trial / "game.tw-pddl"
+    game.parent.mkdir(parents=True, exist_ok=True)
+    game.write_text(json.dumps({"pddl_problem": pddl, "grammar": grammar}), encoding="utf-8")
+    return game
+
+
+@pytest.mark.parametrize(
+    ("spelling", "template"),
+    [(PUT, "put {object} in/on {receptacle}"), (MOVE, "move {object} to {receptacle}")],
+)
+def test_alfworld_spells_putting_down_as_its_games_do(
+    spelling: str, template: str, versions: dict[str, str], tmp_path: Path
+) -> None:
+    household(tmp_path, "trial_1", spelling)
+    engine = AlfWorld(str(tmp_path))
+    assert [spec.template for spec in engine.actions() if spec.name == "put"] == [template]
+    assert [task.instruction for task in engine.splits()["train"]] == ["heat some mug."]
+    assert engine.version == "2"
+
+
+def test_alfworld_refuses_games_of_two_releases_or_of_none(versions: dict[str, str], tmp_path: Path) -> None:
+    games = [household(tmp_path, f"trial_{n}", spelling) for n, spelling in enumerate([PUT, PUT, MOVE])]
+    with pytest.raises(InputError) as refused:
+        AlfWorld(str(tmp_path))
+    assert str(refused.value) == (
+        f"games of two releases: {games[0]} has 'put {{o}} in/on {{r}}' and {games[2]} has 'move {{o}} to {{r}}'; "
+        "unpack those of one into a folder of their own"
+    )
+    household(tmp_path, "trial_2", "drop {o}")
+    with pytest.raises(InputError) as refused:
+        AlfWorld(str(tmp_path))
+    assert str(refused.value) == (
+        f"{games[2]}: spells putting down in no way that is known, perhaps cut off; unpack the game files again"
+    )
+
+
+def test_alfworlds_content_is_its_games_and_its_packages(versions: dict[str, str], tmp_path: Path) -> None:
+    household(tmp_path, "trial_1", PUT)
+    hashes = [TextGame(AlfWorld(str(tmp_path))).content_hash() for _ in range(2)]
+    household(tmp_path, "trial_1", PUT, pddl="(cup 1)")  # as long as before
+    hashes.append(TextGame(AlfWorld(str(tmp_path))).content_hash())
+    for package in ("alfworld", "textworld"):
+        versions[package] += ".1"
+        hashes.append(TextGame(AlfWorld(str(tmp_path))).content_hash())
+    assert [hashes.index(one) for one in hashes] == [0, 0, 2, 3, 4]
+
+
+def test_textworlds_content_is_its_files_and_its_package(versions: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "coin.z8").write_bytes(b"story")
+    hashes = []
+    for version, facts in (("1.7.0", "{}"), ("1.7.0", "{}"), ("1.7.0", "[]"), ("1.7.1", "[]")):
+        versions["textworld"] = version
+        (tmp_path / "coin.json").write_text(json.dumps({"objective": "Take it.", "facts": facts}))
+        hashes.append(TextGame(TextWorld(str(tmp_path))).content_hash())
+    assert [hashes.index(one) for one in hashes] == [0, 0, 2, 3]
+
+
+def test_a_package_without_a_version_is_refused() -> None:
+    with pytest.raises(InputError, match=r"the version of package 'no_such_package' is not known"):
+        engines.installed("no_such_package")
+
+
 def needs(package: str) -> pytest.MarkDecorator:
     there = importlib.util.find_spec(package) is not None and shutil.which("java") is not None
     return pytest.mark.skipif(not there, reason=f"{package} or Java is not installed")
@@ -171,16 +259,12 @@ def test_scienceworld_is_won_by_its_oracle() -> None:
 )
 @pytest.mark.slow
 def test_alfworld_is_won_by_its_planner() -> None:
-    from pract.envs.games.alfworld import AlfWorld
-
     played(lambda: AlfWorld(os.environ["PRACT_ALFWORLD"]), 1)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("textworld") is None, reason="textworld is not installed")
 @pytest.mark.slow
 def test_textworld_is_won_by_its_oracle(tmp_path: Path) -> None:
-    from pract.envs.games.textworld import TextWorld
-
     for seed in (1, 2, 3, 4):
         made = ["tw-make", "tw-coin_collector", "--level", "3", "--seed", str(seed)]
         subprocess.run(
