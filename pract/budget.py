@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from pract.errors import InputError
-from pract.types import Reply
+from pract.types import Reply, sum_told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,9 @@ class Spent:
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    cached_tokens: int = 0
+    cached_tokens: int | None = None
+    """Of the prompt tokens, as far as servers told; None: none has. vLLM is silent where it found nothing cached, so
+    that the silence of one that told before counts as 0."""
     usd: float = 0.0
     seconds: float = 0.0
     """Wall time over all sessions of the run."""
@@ -54,7 +56,7 @@ class Spent:
             calls=self.calls + 1,
             prompt_tokens=self.prompt_tokens + reply.prompt_tokens,
             completion_tokens=self.completion_tokens + reply.completion_tokens,
-            cached_tokens=self.cached_tokens + reply.cached_tokens,
+            cached_tokens=sum_told(self.cached_tokens, reply.cached_tokens),
             usd=self.usd + reply.usd,
             seconds=self.seconds,
         )

@@ -144,8 +144,8 @@ class Reply:
     tool_calls: tuple[ToolCall, ...] = ()
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    cached_tokens: int = 0
-    """Prompt tokens that the server took from its prefix cache; part of `prompt_tokens`."""
+    cached_tokens: int | None = None
+    """Prompt tokens that the server took from its prefix cache; part of `prompt_tokens`. None: it did not tell."""
     usd: float = 0.0
     """Price of the call by the price list in use; 0 where none is known."""
     seconds: float = 0.0
@@ -159,6 +159,11 @@ class Reply:
             raise ValueError(
                 f"usd={self.usd!r}, seconds={self.seconds!r}: what a reply cost is a finite number"
             )
+
+
+def sum_told(first: int | None, second: int | None) -> int | None:
+    """The sum of what was told; None if neither was."""
+    return first if second is None else second + (first or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -318,6 +318,5 @@ def round_metrics(round_: Round, learning: Learning) -> dict[str, Any]:
         count(text) for text in (*round_.after.texts.values(), *round_.after.notes)
     )
     row["rpo/prefix_tokens"] = agent.prefix_tokens
-    for name, value in to_json(round_.spent).items():
-        row[f"rpo/{name}"] = value
+    row |= {f"rpo/{name}": value for name, value in to_json(round_.spent).items() if value is not None}
     return row

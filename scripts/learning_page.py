@@ -126,7 +126,8 @@ def _roles(folder: Path) -> str:
         role["calls"] += 1
         reply = event["data"].get("reply", event["data"].get("cost")) or {}
         for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "usd"):
-            role[name] += reply.get(name, 0)
+            role[name] += reply.get(name) or 0
+        role["told"] += reply.get("cached_tokens") is not None
     if not spent:
         return "<p>No model has been called.</p>"
     cells = [
@@ -134,7 +135,7 @@ def _roles(folder: Path) -> str:
             role,
             str(round(found["calls"])),
             thousands(round(found["prompt_tokens"])),
-            thousands(round(found["cached_tokens"])),
+            thousands(round(found["cached_tokens"])) if found["told"] else "not told",
             thousands(round(found["completion_tokens"])),
             duration(found["seconds"]),
             f"${found['usd']:.2f}",

@@ -61,7 +61,7 @@ class EpisodeBar:
 
 
 def rates(then: Spent, now: Spent) -> list[str]:
-    """Calls and tokens a second between two moments, and the share of prompt tokens that the server had cached."""
+    """Calls and tokens a second between two moments, and the share of prompt tokens that were cached, if told."""
     calls, tokens, prompt = (
         now.calls - then.calls,
         now.tokens - then.tokens,
@@ -71,7 +71,9 @@ def rates(then: Spent, now: Spent) -> list[str]:
     if not calls or seconds <= 0:
         return []
     found = [f"{calls / seconds:.3g} calls/s", f"{thousands(round(tokens / seconds))} tokens/s"]
-    return [*found, f"{(now.cached_tokens - then.cached_tokens) / prompt:.0%} cached"] if prompt else found
+    if not prompt or now.cached_tokens is None:
+        return found
+    return [*found, f"{(now.cached_tokens - (then.cached_tokens or 0)) / prompt:.0%} cached"]
 
 
 def thousands(count: int) -> str:

@@ -20,7 +20,7 @@ from pract.llm.base import ChatError, ChatErrorKind, estimate_tokens
 from pract.llm.retry import Patience
 from pract.llm.session import Limits, Session
 from pract.llm.wire import Json, Prices
-from pract.types import ActionSpec, Message, Reply
+from pract.types import ActionSpec, Message, Reply, sum_told
 
 _ADDRESS = re.compile(r"https?://[^/@?#\s]+(/[^@?#\s]*)?")
 
@@ -208,9 +208,12 @@ def _is_address(url: str) -> bool:
 
 def _with_cost(reply: Reply, spoilt: Reply) -> Reply:
     """The reply, with what the spoilt attempts before it cost."""
-    names = ("prompt_tokens", "completion_tokens", "cached_tokens", "usd")
     return dataclasses.replace(
-        reply, **{name: getattr(reply, name) + getattr(spoilt, name) for name in names}
+        reply,
+        prompt_tokens=reply.prompt_tokens + spoilt.prompt_tokens,
+        completion_tokens=reply.completion_tokens + spoilt.completion_tokens,
+        cached_tokens=sum_told(reply.cached_tokens, spoilt.cached_tokens),
+        usd=reply.usd + spoilt.usd,
     )
 
 

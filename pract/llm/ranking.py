@@ -30,7 +30,8 @@ class Scored:
     """Mean over each text's tokens, in nats, in the order of the texts; the end of the turn not counted."""
     prompt_tokens: int
     """Of the prompt, counted once."""
-    cached_tokens: int
+    cached_tokens: int | None
+    """None: the server did not tell."""
     choice_tokens: int
     """Of all texts together."""
 
@@ -76,7 +77,8 @@ async def _by_llama_cpp(
     prompt = await session.post(
         f"{root}/apply-template", conversation, lambda d: _expect(d, "prompt", str), tag=tag
     )
-    means, written, read, cached = [], 0, 0, 0
+    means, written, read = [], 0, 0
+    cached: int | None = None
     for index, choice in enumerate(choices):
         bare = {"content": choice, "add_special": False, "parse_special": False}
         tokens = await session.post(f"{root}/tokenize", bare, lambda d: _expect(d, "tokens", list), tag=tag)
@@ -107,11 +109,11 @@ def _forced(answer: wire.Json, tokens: list[int]) -> float:
     return _mean([entry.get("logprob") for entry in spoken])
 
 
-def _prompt_tokens(answer: wire.Json) -> tuple[int, int]:
+def _prompt_tokens(answer: wire.Json) -> tuple[int, int | None]:
     """Tokens of the prompt, and how many of them were cached."""
     total, timings = _expect(answer, "tokens_evaluated", int), answer.get("timings")
-    fresh = timings.get("prompt_n", total) if isinstance(timings, dict) else total
-    return total, max(0, total - fresh)
+    fresh = timings.get("prompt_n") if isinstance(timings, dict) else None
+    return total, None if fresh is None else max(0, total - fresh)
 
 
 async def _by_vllm(
@@ -134,7 +136,7 @@ async def _by_vllm(
     return Scored(
         means=tuple(means),
         prompt_tokens=len(prompt),
-        cached_tokens=0,
+        cached_tokens=None,
         choice_tokens=sum(len(text) for text in texts),
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pract.llm.base import ChatError, ChatErrorKind, estimate_tokens
-from pract.types import ActionSpec, Message, Reply, ToolCall
+from pract.types import ActionSpec, Message, Reply, ToolCall, sum_told
 
 Json = dict[str, Any]
 
@@ -26,11 +26,11 @@ class Prices:
     model: str | None = None
     """Whose prices they are; None: those of whatever model is asked."""
 
-    def usd(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
-        """Price of one call; `cached_tokens` are part of `prompt_tokens`."""
-        cached = self.prompt if self.cached is None else self.cached
-        fresh = prompt_tokens - cached_tokens
-        return (fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
+    def usd(self, prompt_tokens: int, cached_tokens: int | None, completion_tokens: int) -> float:
+        """Price of one call; `cached_tokens` are part of `prompt_tokens`, and taken for none where not told."""
+        price, cached = self.prompt if self.cached is None else self.cached, cached_tokens or 0
+        fresh = prompt_tokens - cached
+        return (fresh * self.prompt + cached * price + completion_tokens * self.completion) / 1e6
 
 
 def messages_json(messages: Sequence[Message]) -> list[Json]:
@@ -152,10 +152,11 @@ def _text(content: Any) -> str:
 
 def cost_of(answers: Sequence[Json], prices: Prices) -> Reply:
     """What answers cost by their own account, whether they are of use or not; a reply without text."""
-    prompt = written = cached = 0
+    prompt = written = 0
+    cached: int | None = None
     for answer in answers:
         usage = _usage(answer.get("usage"))
-        prompt, written, cached = prompt + usage[0], written + usage[1], cached + usage[2]
+        prompt, written, cached = prompt + usage[0], written + usage[1], sum_told(cached, usage[2])
     usd = prices.usd(prompt, cached, written)
     return Reply(text="", prompt_tokens=prompt, completion_tokens=written, cached_tokens=cached, usd=usd)
 
@@ -186,18 +187,19 @@ def _tool_calls(found: Any) -> tuple[ToolCall, ...]:
     return tuple(calls)
 
 
-def _usage(found: Any) -> tuple[int, int, int]:
-    """Prompt, completion and cached tokens; zero where the server is silent or talks nonsense."""
+def _usage(found: Any) -> tuple[int, int, int | None]:
+    """Prompt, completion and cached tokens; zero where the server is silent or talks nonsense, of cached ones None."""
     usage = found if isinstance(found, Mapping) else {}
     details = usage.get("prompt_tokens_details")
     details = details if isinstance(details, Mapping) else {}
-    prompt = _count(usage.get("prompt_tokens"))
-    return prompt, _count(usage.get("completion_tokens")), min(prompt, _count(details.get("cached_tokens")))
+    prompt, cached = _count(usage.get("prompt_tokens")) or 0, _count(details.get("cached_tokens"))
+    completion = _count(usage.get("completion_tokens")) or 0
+    return prompt, completion, None if cached is None else min(prompt, cached)
 
 
-def _count(value: Any) -> int:
+def _count(value: Any) -> int | None:
     plausible = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
-    return value if plausible else 0
+    return value if plausible else None
 
 
 def without_thinking(text: str) -> str:

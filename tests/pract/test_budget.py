@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from pract.budget import Budget, BudgetExhausted, Ledger, estimate
+from pract.budget import Budget, BudgetExhausted, Ledger, Spent, estimate
 from pract.calls import RecordedChat, recorded_roles
 from pract.errors import InputError
 from pract.events import EventLog
+from pract.records import from_json
 from pract.types import Reply
 from tests.pract.calling import ASK, close_logs, recorded, say  # noqa: F401 - a fixture
 from tests.pract.fakes import Clock, ScriptedChat
@@ -80,6 +81,14 @@ def test_tokens_are_overrun_by_no_more_than_the_calls_in_flight() -> None:
 
     assert [type(outcome) for outcome in asyncio.run(both())] == [Reply] * 4 + [BudgetExhausted] * 16
     assert (ledger.spent.tokens, ledger.in_flight) == (20, 0)
+
+
+def test_cached_tokens_are_unknown_until_a_server_tells_them() -> None:
+    silent, told = Reply(text="", prompt_tokens=9), Reply(text="", prompt_tokens=9, cached_tokens=4)
+    spent = Spent().plus(silent)
+    assert spent.cached_tokens is None
+    assert spent.plus(told).plus(silent).plus(told).cached_tokens == 8
+    assert from_json(Spent, {"calls": 1, "cached_tokens": 0}).cached_tokens == 0
 
 
 def test_a_limit_must_be_above_zero() -> None:

@@ -20,8 +20,9 @@ from pract.errors import InputError
 from pract.events import canonical, read_events
 from pract.types import Status
 from scripts.entry import explain
-from scripts.learning import learn
+from scripts.learning import learn, round_metrics
 from tests.pract.llm import bad_server
+from tests.pract.looping import learning, run
 from tests.scripts.clerk import PRINCIPLES, RECORDING, configuration, record
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,12 @@ def test_a_run_leaves_everything_that_is_promised(finished: Path) -> None:
     assert [row["rpo/validation_score"] for row in metrics] == [pytest.approx(v / 6) for v in (2, 5, 2)]
     assert metrics[1]["rpo/won"] == 3
     assert metrics[1]["rpo/errors/insufficient_calls"] == 4
+
+
+def test_cached_tokens_that_no_server_told_are_left_out_of_the_metrics() -> None:
+    ready, _ = learning(rounds=1)
+    row = round_metrics(run(ready)[-1], ready)
+    assert (row["rpo/calls"], "rpo/cached_tokens" in row) == (35, False)
 
 
 def test_results_are_in_lm_evals_shape_with_version_hash_intervals_and_cost(finished: Path) -> None:

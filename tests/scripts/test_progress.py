@@ -21,6 +21,13 @@ def test_rates_are_taken_between_two_moments():
     assert rates(then, replace(then, calls=11, seconds=7.0)) == ["0.5 calls/s", "0 tokens/s"]
 
 
+def test_cached_tokens_are_shown_only_where_a_server_tells_them():
+    then, now = Spent(seconds=5.0), Spent(calls=10, prompt_tokens=1_000, seconds=15.0)
+    assert rates(then, now) == ["1 calls/s", "100 tokens/s"]
+    assert rates(then, replace(now, cached_tokens=0)) == ["1 calls/s", "100 tokens/s", "0% cached"]
+    assert rates(then, replace(now, cached_tokens=250)) == ["1 calls/s", "100 tokens/s", "25% cached"]
+
+
 def test_the_bar_tells_success_tokens_rates_and_cost():
     clock = Clock()
     ledger = Ledger(Budget(), clock, Spent(calls=1000, prompt_tokens=10**6, seconds=900.0))

@@ -86,8 +86,8 @@ def as_vllm(server: Server) -> None:
     server.routes["v1/completions"] = completions
 
 
-@pytest.mark.parametrize(("rank_by", "cached"), [("llama_cpp", 30), ("vllm", 0)])
-def test_the_likeliest_text_by_token_is_chosen(server: Server, rank_by: str, cached: int) -> None:
+@pytest.mark.parametrize(("rank_by", "cached"), [("llama_cpp", 30), ("vllm", None)])
+def test_the_likeliest_text_by_token_is_chosen(server: Server, rank_by: str, cached: int | None) -> None:
     (as_llama_cpp if rank_by == "llama_cpp" else as_vllm)(server)
     # means: -1.5, -0.75, -1.4; by sums the one-word text would win
     reply = choose(server, rank_by, ["go north", "go south", "stay"])

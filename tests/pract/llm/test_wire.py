@@ -19,7 +19,7 @@ def read(data: dict[str, Any]) -> Reply:
 
 def test_without_usage_tokens_are_estimated() -> None:
     reply = read({"choices": [{"message": {"content": "search blue mug"}}]})
-    assert (reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens) == (8, 4, 0)
+    assert (reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens) == (8, 4, None)
     assert reply.usd == 4e-6
 
 
@@ -43,6 +43,25 @@ def test_more_cached_than_read_is_cut_down() -> None:
     details = {"cached_tokens": 99}
     usage = {"prompt_tokens": 20, "completion_tokens": 1, "prompt_tokens_details": details}
     assert read({"choices": [{"message": {"content": "x"}}], "usage": usage}).cached_tokens == 20
+
+
+@pytest.mark.parametrize(
+    ("details", "cached"),
+    [
+        (None, None),
+        ({}, None),
+        ({"cached_tokens": None}, None),
+        ({"cached_tokens": -1}, None),
+        ({"cached_tokens": 0}, 0),
+    ],
+)
+def test_silence_about_cached_tokens_is_not_zero(details: Any, cached: int | None) -> None:
+    usage = {"prompt_tokens": 20, "completion_tokens": 1, "prompt_tokens_details": details}
+    data = {"choices": [{"message": {"content": "x"}}], "usage": usage}
+    assert read(data).cached_tokens == cached
+    assert wire.cost_of([data], wire.Prices(prompt=1.0)) == Reply(
+        text="", prompt_tokens=20, completion_tokens=1, cached_tokens=cached, usd=20e-6
+    )
 
 
 def test_content_in_parts_is_joined_without_those_that_are_no_text() -> None:
