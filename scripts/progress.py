@@ -1,5 +1,6 @@
 """A bar of episodes played, with success so far, tokens, rates, cost and the time left."""
 
+import asyncio
 import sys
 from collections import deque
 
@@ -8,25 +9,41 @@ from tqdm import tqdm
 from pract.budget import Ledger, Spent
 from pract.types import Episode
 
-LATELY = 20
-"""Episodes over which the rates are taken."""
+WINDOW = 30.0
+"""Seconds over which the rates are taken."""
+WATCHED, UNWATCHED = 1.0, 15.0
+"""Seconds from one refresh to the next: at a terminal, and where each is one more line of a file."""
 
 
 class EpisodeBar:
-    """Told of every episode as it ends; quiet when nobody watches."""
+    """Told of every episode as it ends, and refreshed by the running loop between them, since calls go on meanwhile."""
 
     def __init__(self, title: str, total: int, ledger: Ledger) -> None:
+        """Raises RuntimeError where no event loop is running."""
         self._ledger = ledger
         self._counted = self._solved = 0
         self._score = 0.0
-        self._lately: deque[Spent] = deque([ledger.spent], maxlen=LATELY)
+        self._lately: deque[Spent] = deque([ledger.spent])
+        """The latest that is `WINDOW` old, and what came after it."""
+        watched = sys.stderr.isatty()
         self._bar = tqdm(
-            total=total,
-            desc=title,
-            unit="episode",
-            dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 15,
+            total=total, desc=title, unit="episode", dynamic_ncols=True, mininterval=0.5 if watched else 15
         )
+        self._every = WATCHED if watched else UNWATCHED
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self._every, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(self._every, self._tick)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take the rates up to now, and draw."""
+        now = self._ledger.spent
+        self._lately.append(now)
+        while self._lately[1].seconds <= now.seconds - WINDOW:
+            self._lately.popleft()
+        self._bar.set_postfix_str(self.account())
 
     def show(self, episode: Episode) -> None:
         """Move on by one episode."""
@@ -40,7 +57,6 @@ class EpisodeBar:
     def account(self) -> str:
         """`success 40% (12 of 30), score 0.52, 81k tokens, 1.3 calls/s, 410 tokens/s, 87% cached, $0.12`."""
         spent = self._ledger.spent
-        self._lately.append(spent)
         parts = []
         if self._counted:
             parts.append(f"success {self._solved / self._counted:.0%} ({self._solved} of {self._counted})")
@@ -57,6 +73,7 @@ class EpisodeBar:
 
     def close(self) -> None:
         """Leave the bar as it stands."""
+        self._timer.cancel()
         self._bar.close()
 
 
@@ -68,7 +85,7 @@ def rates(then: Spent, now: Spent) -> list[str]:
         now.prompt_tokens - then.prompt_tokens,
     )
     seconds = now.seconds - then.seconds
-    if not calls or seconds <= 0:
+    if seconds <= 0:
         return []
     found = [f"{calls / seconds:.3g} calls/s", f"{thousands(round(tokens / seconds))} tokens/s"]
     if not prompt or now.cached_tokens is None:

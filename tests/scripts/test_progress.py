@@ -1,9 +1,13 @@
 """The line beside the bar, and the rates in it."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import wraps
 
 from pract.budget import Budget, Ledger, Spent
 from pract.types import Reply, Status
+from scripts import progress
 from scripts.progress import EpisodeBar, rates
 from tests.pract.fakes import Clock
 from tests.pract.made import episode
@@ -28,14 +32,31 @@ def test_cached_tokens_are_shown_only_where_a_server_tells_them():
     assert rates(then, replace(now, cached_tokens=250)) == ["1 calls/s", "100 tokens/s", "25% cached"]
 
 
-def test_the_bar_tells_success_tokens_rates_and_cost():
+def in_a_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
+    @wraps(test)
+    def run(**fixtures: object) -> None:
+        asyncio.run(test(**fixtures))
+
+    return run
+
+
+def under_way(clock: Clock, before: Spent | None = None) -> tuple[EpisodeBar, Ledger]:
+    ledger = Ledger(Budget(), clock, before)
+    return EpisodeBar("t", 60, ledger), ledger
+
+
+def call(ledger: Ledger) -> None:
+    ledger.reserve()
+    ledger.settle(REPLY)
+
+
+@in_a_loop
+async def test_the_bar_tells_success_tokens_rates_and_cost():
     clock = Clock()
-    ledger = Ledger(Budget(), clock, Spent(calls=1000, prompt_tokens=10**6, seconds=900.0))
-    bar = EpisodeBar("t", 4, ledger)
+    bar, ledger = under_way(clock, Spent(calls=1000, prompt_tokens=10**6, seconds=900.0))
     for success in (True, False):
         for _ in range(3):
-            ledger.reserve()
-            ledger.settle(REPLY)
+            call(ledger)
         clock.now += 2.0
         bar.show(episode(status=Status.FINISHED, success=success, score=float(success)))
     assert bar.account() == (
@@ -44,14 +65,50 @@ def test_the_bar_tells_success_tokens_rates_and_cost():
     bar.close()
 
 
-def test_only_the_latest_episodes_count_for_the_rates():
+@in_a_loop
+async def test_calls_count_for_the_rates_as_they_end_and_for_half_a_minute():
     clock = Clock()
-    ledger = Ledger(Budget(), clock)
-    bar = EpisodeBar("t", 60, ledger)
-    for number in range(50):
-        ledger.reserve()
-        ledger.settle(REPLY)
-        clock.now += 10.0 if number < 25 else 1.0
-        bar.show(episode(status=Status.FINISHED))
-    assert ", 1 calls/s, 1.0k tokens/s," in bar.account()
+    bar, ledger = under_way(clock)
+    for second in range(80):
+        for _ in range(1 if second < 40 else 4):
+            call(ledger)
+        clock.now += 1.0
+        bar.refresh()
+        if second == 39:
+            assert bar.account() == "40.0k tokens, 1 calls/s, 1.0k tokens/s, 80% cached, $1.20"
+    assert ", 4 calls/s, 4.0k tokens/s," in bar.account()
+    clock.now += 10.0
+    bar.refresh()
+    assert ", 2.67 calls/s, 2.7k tokens/s," in bar.account()
+    clock.now += 30.0
+    bar.refresh()
+    assert bar.account().endswith(" 0 calls/s, 0 tokens/s, $6.00")
     bar.close()
+
+
+@in_a_loop
+async def test_episodes_that_are_told_all_at_once_leave_the_rates_as_they_are():
+    clock = Clock()
+    bar, ledger = under_way(clock)
+    for _ in range(100):
+        call(ledger)
+    clock.now += 20.0
+    for _ in range(25):
+        bar.show(episode(status=Status.FINISHED))
+    assert ", 5 calls/s, 5.0k tokens/s," in bar.account()
+    bar.close()
+
+
+@in_a_loop
+async def test_the_bar_moves_while_no_episode_ends_until_it_is_closed(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "UNWATCHED", 0.01)
+    clock = Clock()
+    bar, ledger = under_way(clock)
+    call(ledger)
+    clock.now += 2.0
+    await asyncio.sleep(0.1)
+    assert "1.0k tokens, 0.5 calls/s, 500 tokens/s, 80% cached, $0.03" in capsys.readouterr().err
+    bar.close()
+    capsys.readouterr()
+    await asyncio.sleep(0.05)
+    assert capsys.readouterr().err == ""
