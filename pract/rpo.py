@@ -61,6 +61,8 @@ class RpoConfig:
     measure: str = "score"
     """What the gate compares: `score`, `progress` or `success`."""
     rounds: int = 3
+    patience: int | None = None
+    """The run ends after so many rounds in a row without an accepted candidate; None: after `rounds` alone."""
     batch_size: int = 8
     """Training tasks in a round, whatever the schedule."""
     train_split: str = "train"
@@ -79,10 +81,22 @@ class RpoConfig:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"rpo.{name}={getattr(self, name)!r} is none of {', '.join(allowed)}")
-        for name in ("rounds", "batch_size", "train_tasks", "validation_tasks", "validation_attempts"):
+        for name in (
+            "rounds",
+            "patience",
+            "batch_size",
+            "train_tasks",
+            "validation_tasks",
+            "validation_attempts",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"rpo.{name}={value} is below 1: give a positive number")
+        if self.patience is not None and self.acceptance == "off":
+            raise InputError(
+                f"rpo.patience={self.patience} counts rounds that the gate turned down, and rpo.acceptance=off has "
+                "none: set rpo.patience=null, or a gate"
+            )
         for name in ("train_split", "validation_split"):
             if getattr(self, name) == "test":
                 raise InputError(
@@ -102,14 +116,16 @@ async def optimize(
     config: RpoConfig,
     ledger: Ledger,
 ) -> AsyncIterator[Round]:
-    """The rounds of a run, the first being the start itself; ends after the last or the first STOPPED one.
+    """The rounds of a run, the first being the start itself.
+
+    Ends after the last, the first STOPPED one, or the one that exhausts `patience`, whose reason says so.
 
     Raises InputError; what models and environments do wrong is in the rounds.
     """
     loop = _Loop(crew, validation, start, config, ledger)
     yield await loop.start()
     for index, tasks in enumerate(task_batches(train, config), start=1):
-        if loop.stopped:
+        if loop.ended:
             return
         yield await loop.round(index, tasks)
 
@@ -174,7 +190,9 @@ class _Loop:
         self.current = self.best = start
         self.scores: dict[str, dict[str, float]] = {}
         """Validation scores by task, by version of the principles."""
-        self.stopped = False
+        self.ended = False
+        self.in_vain = 0
+        """Rounds since a candidate was accepted."""
 
     async def start(self) -> Round:
         """Round 0: the start, validated if there is a gate."""
@@ -290,9 +308,15 @@ class _Loop:
 
     def _recorded(self, round_: Round) -> Round:
         """The round with what was spent by its end, logged; an earlier session's account of it stands."""
-        self.stopped = round_.decision is Decision.STOPPED
+        stopped = round_.decision is Decision.STOPPED
+        self.in_vain = 0 if round_.decision in (Decision.START, Decision.ACCEPTED) else self.in_vain + 1
+        out_of_patience = not stopped and self.in_vain == self.config.patience
+        self.ended = stopped or out_of_patience
+        if out_of_patience:
+            ends = f"the run ends: rpo.patience={self.in_vain} is spent without an accepted candidate"
+            round_ = replace(round_, reason=f"{round_.reason}; {ends}")
         key = f"round-{round_.index:03d}"
-        if self.stopped:
+        if stopped:
             log_outage(self.crew.log, f"{key}/train", round_.episodes)
             log_outage(self.crew.log, f"{key}/validation", round_.validation, validation=True)
             log_silence(self.crew.log, key, round_)

@@ -157,7 +157,7 @@ def _description(
     return {
         **world.stamp,
         "agent": to_json(agent),
-        "rpo": {name: value for name, value in to_json(config).items() if name != "rounds"},
+        "rpo": {name: value for name, value in to_json(config).items() if name not in ("rounds", "patience")},
         "models": [chat.model for chat in chats],
         "principles": dict(start.texts),
         **({"notes": list(start.notes)} if start.notes else {}),

@@ -91,6 +91,11 @@ def _loop(method: Any, own_loop: bool, learning: Learning) -> AsyncIterator[Roun
     """RPO's loop with the method for its optimizer, or the method's own loop."""
     if not own_loop:
         return learning.rounds()
+    if learning.config.patience is not None:
+        raise InputError(
+            f"rpo.patience={learning.config.patience}: this method has a loop of its own, which does not heed it: set "
+            "rpo.patience=null"
+        )
     if "metric_calls" in method.keywords:
         given, batch = method.keywords["metric_calls"], method.keywords.get("minibatch", 1)
         method = partial(method, metric_calls=_metric_calls(given, batch, learning))

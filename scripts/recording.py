@@ -25,7 +25,7 @@ from scripts.folders import LOCK, locked, read_config
 from scripts.run import FREE_KEYS, Run, differing, under
 from scripts.tables import write_text
 
-FURTHER = ("budget", "retry_failed", "rpo.rounds", "limit", "attempts")
+FURTHER = ("budget", "retry_failed", "rpo.rounds", "rpo.patience", "limit", "attempts")
 """Keys that can take a finished run further."""
 FREE = (*FREE_KEYS, *FURTHER, "concurrency", "chunk")
 """Keys that may differ when a run is taken up again."""

@@ -13,7 +13,7 @@ from pract.envs.base import Environment
 from pract.errors import InputError
 from pract.optimizer import PrincipleOptimizer
 from pract.records import to_json
-from pract.rounds import Decision
+from pract.rounds import Decision, round_record
 from pract.rpo import RpoConfig, learning_tasks, task_batches
 from pract.types import Message
 from tests.pract.fakes import Doors, doors_script
@@ -48,6 +48,69 @@ def test_the_gate_rejects_what_validation_does_not_like_and_keeps_the_best() -> 
         assert first.decision is decision
         assert (first.after == first.before) == (decision is Decision.REJECTED)
         assert (first.best == start.after) == (rule != "off")
+
+
+ENDS = "; the run ends: rpo.patience=2 is spent without an accepted candidate"
+
+
+@pytest.mark.parametrize(
+    ("good", "decisions"),
+    [
+        ([], ["start", "rejected", "rejected"]),
+        ([2], ["start", "rejected", "accepted", "rejected", "rejected"]),
+        ([3], ["start", "rejected", "rejected"]),
+    ],
+)
+def test_a_run_ends_when_its_patience_with_the_gate_does(good: list[int], decisions: list[str]) -> None:
+    ready, chat = learning(script=good_in(good), rounds=6, patience=2)
+    rounds = run(ready)
+    assert [round_.decision.value for round_ in rounds] == decisions
+    assert [round_.reason.endswith(ENDS) for round_ in rounds] == [False] * (len(rounds) - 1) + [True]
+    assert not [tag for tag, _ in chat.asked if tag.startswith(f"round-{len(rounds):03d}")]
+    patient, _ = learning(script=good_in(good), rounds=6)
+    assert len(run(patient)) == 7
+
+
+def good_in(rounds: list[int]) -> object:
+    """Rewrites that help in these rounds alone."""
+
+    def script(messages: object, tag: str) -> str:
+        helps = any(tag.startswith(f"round-{number:03d}") for number in rounds)
+        return "Never open." if "/optimize" in tag and not helps else doors_script(messages, tag)  # type: ignore[arg-type]
+
+    return script
+
+
+def test_a_round_that_changes_nothing_costs_patience_and_one_that_is_stopped_ends_by_its_own_reason() -> None:
+    ready, _ = learning(script=lambda *_: "", rounds=6, patience=2)
+    rounds = run(ready)
+    assert [round_.decision.value for round_ in rounds] == ["start", "unchanged", "unchanged"]
+    assert rounds[-1].reason == f"no reflection to learn from: empty{ENDS}"
+    ready, _ = learning(script=good_in([]), rounds=6, patience=1, budget=Budget(calls=15))
+    assert run(ready)[-1].reason == "budget: calls: budget.calls=15 is spent"
+
+
+def test_patience_is_rebuilt_from_the_log_and_may_be_raised(tmp_path: Path) -> None:
+    path = tmp_path / "whole"
+    expected = [round_record(r) for r in run(learning(path, script=good_in([]), rounds=4, patience=2)[0])]
+    lines = path.read_bytes().splitlines(keepends=True)
+    for cut in range(0, len(lines) + 1, 7):
+        begun = tmp_path / f"cut-{cut}"
+        begun.write_bytes(b"".join(lines[:cut]))
+        ready, _ = learning(begun, script=good_in([]), rounds=4, patience=2)
+        assert [round_record(r) for r in run(ready)] == expected
+    ready, chat = learning(path, script=good_in([]), rounds=4, patience=3)
+    rounds = run(ready)
+    assert [round_.decision.value for round_ in rounds] == ["start", "rejected", "rejected", "rejected"]
+    assert "the run ends" not in rounds[2].reason
+    assert {tag[:9] for tag, _ in chat.asked} == {"round-003"}
+
+
+def test_patience_needs_a_gate_and_a_positive_number() -> None:
+    with pytest.raises(InputError, match=r"rpo\.patience=2 counts rounds .* rpo\.acceptance=off has none"):
+        RpoConfig(patience=2, acceptance="off")
+    with pytest.raises(InputError, match=r"rpo\.patience=0 is below 1"):
+        RpoConfig(patience=0)
 
 
 def decisions(script: object, knob: str, *values: object, **config: object) -> list[str]:

@@ -117,6 +117,22 @@ def test_the_same_command_again_is_refused_and_more_rounds_go_on(finished: Path,
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
 
 
+def test_a_run_that_is_out_of_patience_is_finished(finished: Path, tmp_path: Path) -> None:
+    given = ("rpo.rounds=9", "rpo.patience=1")
+    results = learn(smoke(tmp_path / "run", *given))
+    learn(smoke(tmp_path / "more", "rpo.patience=1"))
+    learn(smoke(tmp_path / "more"))
+    assert "is spent without" not in (tmp_path / "more/history.html").read_text()
+    assert (results["stopped"], results["rounds"]) == ("", 3)
+    assert (tmp_path / "run/principles.json").read_bytes() == (finished / "principles.json").read_bytes()
+    assert (
+        "rpo.patience=1 is spent without an accepted candidate" in (tmp_path / "run/history.html").read_text()
+    )
+    assert "holds a finished run" in refusal(smoke(tmp_path / "run", *given))
+    said = refusal(smoke(tmp_path / "gepa", "method=gepa", "llm=scripted", "rpo.patience=1"))
+    assert "rpo.patience=1: this method has a loop of its own" in said
+
+
 def test_a_refused_resume_leaves_everything_as_it_was(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
