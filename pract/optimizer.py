@@ -16,6 +16,7 @@ from pract.reflector import bounded
 from pract.types import ActionSpec, Message, Principles, Reflection
 
 CALLS = ("per_action", "all")
+TARGETS = ("tried", "all")
 LEAKS = ("reject", "flag", "off")
 
 
@@ -25,6 +26,9 @@ class OptimizerConfig:
 
     calls: str = "per_action"
     """`per_action`: one call for each action, as the paper's prompt suggests; `all`: one for all of them."""
+    targets: str = "tried"
+    """What is rewritten: `tried`, the actions that an episode tried or its reflection names; `all`, each, as the paper
+    has it."""
     words: int = 80
     """Words that a principle is asked to have at most."""
     principle_tokens: int = 200
@@ -39,7 +43,7 @@ class OptimizerConfig:
     wording: Wording = field(default_factory=Wording)
 
     def __post_init__(self) -> None:
-        for name, allowed in (("calls", CALLS), ("leak", LEAKS)):
+        for name, allowed in (("calls", CALLS), ("targets", TARGETS), ("leak", LEAKS)):
             if getattr(self, name) not in allowed:
                 raise InputError(f"optimizer.{name}={getattr(self, name)!r} is none of {', '.join(allowed)}")
         for name in ("words", "principle_tokens", "max_tokens", "leak_ngram"):
@@ -64,7 +68,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewrite:
-    """New principles with the fate of every action that there was evidence for."""
+    """New principles with the fate of every action that was to be rewritten."""
 
     principles: Principles
     changes: tuple[Change, ...]
@@ -76,7 +80,7 @@ class Optimizer(Protocol):
     async def improve(
         self, principles: Principles, reflections: Sequence[Reflection], *, tag: str, seed: int = 0
     ) -> Rewrite:
-        """New principles from usable reflections; only actions with evidence may change. Does not raise."""
+        """New principles from usable reflections; without one none changes. Does not raise."""
         ...
 
     async def merge(
@@ -141,9 +145,10 @@ class PrincipleOptimizer:
             tag=tag,
             seed=seed,
         )
-        changes = await self._rewritten(
-            principles, [s.name for s in self.actions if s.name in named], evidence
-        )
+        if usable and self.config.targets == "all":
+            named = {spec.name for spec in self.actions}
+        targets = [spec.name for spec in self.actions if spec.name in named]
+        changes = await self._rewritten(principles, targets, evidence)
         return self.rewrite(principles, changes, evidence.ids, tag)
 
     async def merge(

@@ -46,7 +46,7 @@ def test_the_base_files_repeat_the_defaults_of_the_dataclasses() -> None:
         seed=7,
         acceptance="off",
         reflector=ReflectorConfig(observation_chars=4_000, failures=False),
-        optimizer=OptimizerConfig(principle_tokens=1000, max_tokens=1000, leak="off"),
+        optimizer=OptimizerConfig(targets="all", principle_tokens=1000, max_tokens=1000, leak="off"),
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,17 @@ def test_only_actions_with_evidence_change() -> None:
     assert rewrite.principles.parent == PRINCIPLES.version
     assert rewrite.principles.evidence == ("r1",)
     assert rewrite.principles.author == "optimizer/round-001/optimize"
+
+
+def test_every_action_is_rewritten_if_asked_to_unless_there_is_nothing_to_learn_from() -> None:
+    rewrite = improve(lambda *_: "New text.", reflection(actions=()), targets="all")
+    assert dict(rewrite.principles.texts) == {"look": "New text.", "take": "New text.", "open": "New text."}
+    nothing = replace(reflection(), problem="empty")
+    assert improve(lambda *_: "New text.", nothing, targets="all") == Rewrite(
+        principles=PRINCIPLES, changes=()
+    )
+    with pytest.raises(InputError, match=r"optimizer\.targets='named' is none of tried, all"):
+        OptimizerConfig(targets="named")
 
 
 def test_one_call_serves_all_actions_if_asked_to() -> None:
