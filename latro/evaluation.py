@@ -40,7 +40,7 @@ class Item:
     majority: dict[str, Graded] = field(default_factory=dict)
     choices: dict[str, Graded] = field(default_factory=dict)
     log_answer: dict[str, float] = field(default_factory=dict)
-    """log π(y|x,z) in nats, with `own` rationale, with `none`, with `other` prompt's."""
+    """log π(y|x,z) in nats, with `own` rationale, with `none`, with the dataset's `gold` one, with `other` prompt's."""
     rationale_ids: list[int] = field(default_factory=list)
     """The rationale of the greedy output, up to the answer: what `own` was scored with."""
 
@@ -172,7 +172,7 @@ def answer_likelihoods(
     kind: str,
     rationales: Sequence[Sequence[int]],
     config: EvaluationConfig,
-    progress: Progress,
+    progress: Progress = lambda *_: None,
 ) -> None:
     """Fill in log π(y|x,z) of each example's gold answer with the given rationale."""
     prompts = [encoder.prompt_ids(example.prompt) for example in examples]

@@ -27,7 +27,8 @@ class EvaluationConfig:
     choice_scores: bool = False
     """Also score the options of multiple-choice questions by likelihood (`acc`, `acc_norm`)."""
     answer_likelihood: bool = True
-    """Also score the gold answer behind the own rationale, behind none, and behind another prompt's."""
+    """Also score the gold answer behind the own rationale, behind none, behind another prompt's, and behind the
+    dataset's own where it has one."""
     fused_head: bool = True
     """See `latro.scored_tokens.ScoringConfig`."""
     seed: int = 0

@@ -20,7 +20,7 @@ class Example:
     choices: tuple[str, ...] = ()
     """Option texts of a multiple-choice question, in order; empty otherwise."""
     rationale: str = ""
-    """The dataset's own rationale. Only supervised fine-tuning and controls read it; LaTRO never does."""
+    """The dataset's own rationale. Only supervised fine-tuning, evaluation and controls read it; LaTRO never does."""
     place: str = ""
     """Where it came from, for error messages: `train.jsonl, line 17`."""
 

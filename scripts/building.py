@@ -1,12 +1,14 @@
 """From a composed configuration to a task, a model and an encoder: what every LaTRO script needs."""
 
 import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from tqdm import tqdm
 
 from latro.encoding import Encoder, suffix_of
 from latro.errors import InputError
@@ -87,6 +89,30 @@ def context_length(model: Any) -> int | None:
     """
     limits = [getattr(model.config, "max_position_embeddings", None), rotary_reach(model.config)]
     return min((int(limit) for limit in limits if limit), default=None)
+
+
+def gold_rationales(examples: Sequence[Example], encoder: Encoder, model: Any) -> list[list[int]] | None:
+    """The dataset's own rationales as ids, an empty cell as an empty one: with and without them is LaTRO's figure 2.
+
+    None where there are none, or, which is said in a line, where one does not fit into the model's context: a mean over
+    other examples than the rest could not be compared with it.
+    """
+    if not any(example.rationale for example in examples):
+        return None
+    found = [encoder.rationale_ids(example.rationale) if example.rationale else [] for example in examples]
+    limit = context_length(model)
+    for example, ids in zip(examples, found, strict=True):
+        length = (
+            len(encoder.prompt_ids(example.prompt)) + len(ids) + len(encoder.answer_ids(example.answer, ids))
+        )
+        if limit is not None and length > limit:
+            tqdm.write(
+                f"answers are not scored with gold rationales: that of {example.place or example.id} makes {length} "
+                f"tokens with prompt and answer, the model's context has {limit}",
+                file=sys.stderr,
+            )
+            return None
+    return found
 
 
 def fitting(

@@ -180,7 +180,12 @@ class ProgressBar(TrainerCallback):
 def evaluation_line(logs: Mapping[str, float]) -> str:
     """An evaluation in one line."""
     parts = [f"validation accuracy {logs['eval_accuracy_greedy']:.1%}"]
-    kinds = {"own": "with its rationale", "none": "without", "other": "with another's"}
+    kinds = {
+        "own": "with its rationale",
+        "none": "without",
+        "gold": "with the gold one",
+        "other": "with another's",
+    }
     scores = [
         f"{logs[f'eval_logp_answer/{k}']:.2f} {t}"
         for k, t in kinds.items()

@@ -111,9 +111,11 @@ def refuse_unlike(first: Sheet, other: Sheet) -> None:
         left, right = first.identity.get(key), other.identity.get(key)
         if left != right:
             raise InputError(f"{where} differ in {key}: {left} and {right}; run both on the same")
-    # pass^k is of the longest series of attempts, which failures of the server may have cut short in one arm.
+    # pass^k is of the longest series of attempts, which failures of the server may have cut short in one arm; a gold
+    # rationale may not fit into one model's context.
+    maybe = ("pass^", "logp_answer,gold")
     left_names, right_names = (
-        [name for name in sheet.measures if not name.startswith("pass^")] for sheet in (first, other)
+        [name for name in sheet.measures if not name.startswith(maybe)] for sheet in (first, other)
     )
     if sorted(left_names) != sorted(right_names):
         alone = ", ".join(sorted(set(left_names) ^ set(right_names)))

@@ -14,7 +14,12 @@ MOST_POINTS = 400
 """Points of a curve; longer ones are thinned evenly."""
 SMOOTHED_FROM = 60
 """Steps from which noisy curves are averaged over a thirtieth of them."""
-KINDS = {"own": "own rationale", "none": "no rationale", "other": "another's rationale"}
+KINDS = {
+    "own": "own rationale",
+    "none": "no rationale",
+    "gold": "gold rationale",
+    "other": "another's rationale",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

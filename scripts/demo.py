@@ -73,6 +73,7 @@ def before_and_after(folder: Path) -> str:
         "eval/accuracy_greedy": "greedy accuracy",
         "eval/logp_answer/own": "log π(answer), own rationale",
         "eval/logp_answer/none": "log π(answer), no rationale",
+        "eval/logp_answer/gold": "log π(answer), gold rationale",
         "eval/logp_answer/other": "log π(answer), another's rationale",
     }
     return "\n".join(

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from latro.encoding import Encoder
 from latro.errors import InputError
-from latro.evaluation import Item, compare_with_others, evaluate
+from latro.evaluation import Item, answer_likelihoods, compare_with_others, evaluate
 from latro.rollout.base import Rollout
 from latro.rollout.vllm import VllmConfig
 from latro.tasks.base import Task
@@ -29,6 +29,7 @@ from scripts.building import (
     build_model,
     build_task,
     fitting,
+    gold_rationales,
     vllm_config,
     vllm_maker,
 )
@@ -80,9 +81,13 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
             run.append("items", fresh)
             bar.advance(len(chunk))
     ordered = [items[example.id] for example in examples]
+    # Of all items anew, those of earlier sessions too: all have the same kinds.
+    gold = gold_rationales(examples, encoder, model) if config.answer_likelihood else None
+    if gold is not None:
+        answer_likelihoods(model, encoder, examples, ordered, "gold", gold, config, bar.show)
     if len(ordered) > 1:
         compare_with_others(model, encoder, examples, ordered, [*ordered[1:], ordered[0]], config, bar.show)
-        rewrite(table, items)
+    rewrite(table, items)
     bar.close()
     (run.folder / "left_out.jsonl").unlink(missing_ok=True)
     left_out = [*task.left_out, *long_prompts]

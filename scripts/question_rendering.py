@@ -76,13 +76,10 @@ def _stage(run: Training, steps: Sequence[int], first: Row, last: Row, lowest: f
     mark = f"<span class={'won' if right else 'lost'}>{'✓ right' if right else '✗ wrong'}</span>"
     when = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
     best = f" <span class=badge>{run.kept}</span>" if run.best_step in steps else ""
-    answers = {
-        kind: last["log_answer"][kind] for kind in ("own", "none", "other") if kind in last["log_answer"]
-    }
     ended = "" if last["finished"] else ", cut off at the limit"
     return (
         f"<li><p><b>{when}</b> {mark}{best} <small>{last['tokens']} tokens{ended}</small></p>"
-        f"<pre>{cut(last['output'], TEXT) or '<i>(empty)</i>'}</pre>{_likelihoods(answers, lowest)}"
+        f"<pre>{cut(last['output'], TEXT) or '<i>(empty)</i>'}</pre>{_likelihoods(last['log_answer'], lowest)}"
         f"{_drift(first, last)}</li>"
     )
 
@@ -95,7 +92,7 @@ def _likelihoods(answers: Mapping[str, float], lowest: float) -> str:
     if not math.isfinite(own):
         return "<p class=seen>log π(gold answer) is no finite number</p>"
     width = 100.0 if not lowest else 100 * (1 - min(1.0, own / lowest)) if lowest < 0 else 100.0
-    others = {"none": "without rationale", "other": "with another's"}
+    others = {"none": "without rationale", "gold": "with the gold one", "other": "with another's"}
     more = "".join(f", {said} {number(answers[kind])}" for kind, said in others.items() if kind in answers)
     return (
         f'<div class=likely title="the longer, the likelier"><i style="width:{max(1.0, width):.0f}%"></i></div>'

@@ -41,6 +41,10 @@ def estimates(items: "Sequence[Item]", main_grader: str) -> dict[str, stats.Esti
                 [item.log_answer["own"] for item in items], [item.log_answer[kind] for item in items]
             )
             found[f"logp_answer,own_minus_{kind}"] = gap
+    if {"gold", "none"} <= set(items[0].log_answer):
+        found["logp_answer,gold_minus_none"] = stats.paired_difference(
+            [item.log_answer["gold"] for item in items], [item.log_answer["none"] for item in items]
+        )
     return found
 
 

@@ -17,7 +17,7 @@ from scripts.folders import AGAIN, DAMAGED, Row, read_json, refuse_missing, rows
 from scripts.paired import pass_hat_k
 
 GRADED = {"greedy": "accuracy_greedy", "majority": "accuracy_maj", "choices": "choices"}
-KINDS = ("own", "none", "other")
+KINDS = ("own", "none", "gold", "other")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

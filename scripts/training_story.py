@@ -99,7 +99,7 @@ class Training:
         return stats.proportion(sum(row["correct"][grader] for row in found), len(found))
 
     def log_answer(self, step: int, kind: str) -> stats.Estimate | None:
-        """Mean log π(answer) on validation, in nats, with the `own` rationale, with `none`, with an `other`.
+        """Mean log π(answer) on validation, in nats, with the `own` rationale, `none`, the `gold` or an `other`.
 
         None where it was not measured, or is not finite for an example.
         """

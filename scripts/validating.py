@@ -7,10 +7,18 @@ from accelerate.utils import DistributedType, gather_object
 
 from latro.encoding import Encoder
 from latro.errors import InputError
-from latro.evaluation import EvaluationConfig, Item, compare_with_others, evaluate, summary
+from latro.evaluation import (
+    EvaluationConfig,
+    Item,
+    answer_likelihoods,
+    compare_with_others,
+    evaluate,
+    summary,
+)
 from latro.rollout.choosing import VLLM
 from latro.tasks.base import Task
 from latro.types import Example
+from scripts.building import gold_rationales
 from scripts.run import Run
 
 
@@ -37,6 +45,8 @@ class Validator:
         self.task = task
         self.examples = examples
         self.config = config
+        # Of all examples, so that every process scores with gold rationales or none does.
+        self.gold = gold_rationales(examples, encoder, trainer.model) if config.answer_likelihood else None
         run.write_table("prompts", [{"id": example.id, "prompt": example.prompt} for example in examples])
 
     def __call__(self, model: Any) -> dict[str, float]:
@@ -65,6 +75,9 @@ class Validator:
         mine = [self.examples[index] for index in indices]
         elsewhere = self.trainer.vllm if self.config.engine == VLLM else None
         own = evaluate(model, self.encoder, self.task, mine, self.config, engine=elsewhere)
+        if self.gold is not None:
+            gold = [self.gold[index] for index in indices]
+            answer_likelihoods(model, self.encoder, mine, own, "gold", gold, self.config)
         items = self.gathered(indices, own)
         if n == 1:
             return items

@@ -150,7 +150,8 @@ def every_evaluation_metric() -> set[str]:
     graded = {"final": Graded(extracted="1", correct=True)}
     item = Item(
         id="a", prompt="p", gold="1", output="1", finished=True, tokens=1, greedy=graded, samples=["1"],
-        majority=graded, choices={"acc": graded["final"]}, log_answer={"own": -1.0, "none": -1.0, "other": -1.0},
+        majority=graded, choices={"acc": graded["final"]},
+        log_answer={"own": -1.0, "none": -1.0, "gold": -1.0, "other": -1.0},
     )  # fmt: skip
     return {f"eval/{name}" for name in summary([item], "final")}
 

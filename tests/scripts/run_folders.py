@@ -64,7 +64,7 @@ def training(path: Path, seed: int = 0, steps: int = 8, finished: bool = True, *
         if step % 4 == 0:
             rights = {"a": step > 0, "b": True}
             for id, right in rights.items():
-                likelihoods = {"own": -2.0 + step / 8, "none": -3.0, "other": -2.5}
+                likelihoods = {"own": -2.0 + step / 8, "none": -3.0, "gold": -1.25, "other": -2.5}
                 validation.append(
                     {"step": step, "id": id, "gold": "2", "output": f"It is {step}. {ATTACK}",
                      "finished": True, "tokens": 4, "correct": {"exact": right}, "extracted": {"exact": ATTACK},

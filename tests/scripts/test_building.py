@@ -2,15 +2,18 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from latro.exact import small_world
 from latro.models import LoadedModel, ModelSource
 from latro.tasks.rows import Rows
 from latro.tasks.running_sums import RunningSums
-from scripts.building import build_encoder, build_model
+from latro.types import Example
+from scripts.building import build_encoder, build_model, gold_rationales
 from tests.latro.tiny_models import tiny_folder
 
 LOADED = LoadedModel(
@@ -55,3 +58,31 @@ def test_a_fresh_adapter_is_drawn_from_the_runs_seed_and_disturbs_no_other_draw(
     first = first_factors(3, process=1)
     assert torch.equal(first_factors(3, process=2), first)
     assert not torch.equal(first_factors(4, process=1), first)
+
+
+def row(rationale: str) -> Example:
+    return Example(
+        id="a", question="", prompt="cd", answer="#d", gold="", rationale=rationale, place="line 1"
+    )
+
+
+def model_of(positions: int) -> Any:
+    return SimpleNamespace(config=SimpleNamespace(max_position_embeddings=positions))
+
+
+def test_gold_rationales_are_those_of_the_dataset_an_empty_cell_an_empty_one() -> None:
+    encoder = small_world(0).encoder
+    assert gold_rationales([row(""), row("")], encoder, model_of(9)) is None
+    assert gold_rationales([row("ab"), row("")], encoder, model_of(9)) == [[1, 2], []]
+
+
+def test_gold_rationales_that_do_not_all_fit_are_left_out_in_a_line(capsys: pytest.CaptureFixture) -> None:
+    """Prompt 2, rationale 3, answer line and end of turn 3."""
+    encoder, rows = small_world(0).encoder, [row("a"), row("abc")]
+    assert gold_rationales(rows, encoder, model_of(8)) == [[1], [1, 2, 3]]
+    assert capsys.readouterr().err == ""
+    assert gold_rationales(rows, encoder, model_of(7)) is None
+    assert capsys.readouterr().err == (
+        "answers are not scored with gold rationales: that of line 1 makes 8 tokens with prompt and answer, the "
+        "model's context has 7\n"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from scripts.callbacks import BestFound, Recorder
+from scripts.callbacks import BestFound, Recorder, evaluation_line
 from scripts.run import Run
 
 EVERY_KEY_EQUAL = {"loss": 0.0, "frac_reward_zero_std": 1.0, "grad_norm": 1.0}
@@ -38,6 +38,14 @@ def test_run_that_is_taken_up_warns_as_if_it_had_never_stopped(tmp_path: Path) -
     ]
     assert parted.rows("health") == whole.rows("health")
     assert parted.rows("metrics") == whole.rows("metrics")
+
+
+def test_an_evaluation_is_one_line_with_the_kinds_that_were_scored() -> None:
+    logs = {"eval_accuracy_greedy": 0.25, "eval_unfinished": 0.5, **IGNORED}
+    assert evaluation_line(logs | {"eval_logp_answer/gold": -1.0}) == (
+        "validation accuracy 25.0% · log π(answer) -2.00 with its rationale, -3.00 without, -1.00 with the gold one, "
+        "-2.00 with another's · 50% unfinished"
+    )
 
 
 def test_a_steps_time_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

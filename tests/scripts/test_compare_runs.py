@@ -47,6 +47,21 @@ def test_accuracies_and_likelihoods_are_compared_in_pairs(tmp_path: Path) -> Non
     assert (own.survives, accuracy.survives) == (True, False)
 
 
+def test_gold_rationales_are_compared_where_both_sides_have_them(tmp_path: Path) -> None:
+    def golden(name: str, gold: float) -> Path:
+        folder = evaluation(tmp_path / name, "0011")
+        rows = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+        write_rows(
+            folder / "items.jsonl", [r | {"log_answer": r["log_answer"] | {"gold": gold}} for r in rows]
+        )
+        return folder
+
+    without, one, other = evaluation(tmp_path / "without", "0011"), golden("one", -2.0), golden("other", -1.5)
+    assert compared(one, other)["logp_answer,gold_rationale"].difference.value == 0.5
+    assert "logp_answer,gold_rationale" not in compared(one, without)
+    assert "logp_answer,own_rationale" in compared(without, one)
+
+
 def test_twenty_random_tables_agree_with_scipy_and_statsmodels(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     for case in range(20):

@@ -1,18 +1,21 @@
-"""An evaluation taken up again, and what it refuses; no model."""
+"""An evaluation taken up again, and what it refuses."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+import scripts.entry  # noqa: F401 - registers the resolvers of the configuration
 from latro.errors import InputError
 from latro.evaluation import EvaluationConfig, Item
 from latro.types import Example, Graded
-from scripts.evaluating import read_items, refuse_launcher, refuse_outdated, rewrite
+from scripts.evaluating import evaluate_model, read_items, refuse_launcher, refuse_outdated, rewrite
 from scripts.training import fitting_rows
 
 
@@ -35,6 +38,27 @@ def test_items_are_read_back_whatever_line_ends_their_texts_hold(tmp_path: Path)
     with table.open("a") as file:
         file.write(json.dumps({"id": "c"})[:-1])
     assert read_items(table) == [items["a"], items["b"]]
+
+
+def test_answers_are_scored_with_gold_rationales_those_of_an_earlier_session_too(tmp_path: Path) -> None:
+    asked = (
+        "task=running_sums", "model=tiny", "model.reasoning_updates=0", "model.guessing_updates=0",
+        "split=validation", "limit=3", "chunk=2", "evaluation.majority=0", "evaluation.max_tokens=4",
+        f"model.cache={tmp_path}/cache", f"output_dir={tmp_path}/run",
+    )  # fmt: skip
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("evaluate_latro", [*asked])
+    items = evaluate_model(cfg)
+    assert [list(found.log_answer) for found in items] == [["own", "none", "gold", "other"]] * 3
+    results = json.loads((tmp_path / "run/results.json").read_text())["results"]["running_sums"]
+    gap = fmean(found.log_answer["gold"] - found.log_answer["none"] for found in items)
+    assert results["logp_answer,gold_minus_none"] == pytest.approx(gap)
+    (tmp_path / "run/results.json").unlink()
+    for found in items:
+        del found.log_answer["gold"], found.log_answer["other"]
+    rewrite(tmp_path / "run/items.jsonl", {found.id: found for found in items[:2]})
+    assert [list(found.log_answer) for found in evaluate_model(cfg)] == [["own", "none", "gold", "other"]] * 3
+    assert results == json.loads((tmp_path / "run/results.json").read_text())["results"]["running_sums"]
 
 
 @pytest.mark.parametrize(

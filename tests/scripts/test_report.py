@@ -71,7 +71,9 @@ def test_a_training_shows_curves_warnings_questions_samples_and_graders(tmp_path
     assert "became right" in page
     assert "steps 4 to 8" not in text  # the outputs differ
     assert "step 4 ✓ right best checkpoint 4 tokens" in text
-    assert "log π(gold answer) −1.50 nats (chance 22%), without rationale −3.00, with another's −2.50" in text
+    behind = "without rationale −3.00, with the gold one −1.25, with another's −2.50"
+    assert f"log π(gold answer) −1.50 nats (chance 22%), {behind}" in text
+    assert "log π(answer), gold rationale −1.25" in text
     assert "reward −1.00 answer −1.00 log-ratio 0.10" in text
     assert "accuracy, exact 0.500 [0.095, 0.905] 1.000 [0.342, 1.000] 1.000 [0.342, 1.000]" in text
     assert (folder / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

@@ -64,6 +64,19 @@ def test_estimates_are_named_by_metric_and_grader() -> None:
     assert all(estimate.n == 4 for estimate in found.values())
 
 
+def test_a_gold_rationale_is_measured_against_none() -> None:
+    found = estimates(
+        [
+            item(1, right=True, own=-1.0, none=-2.0, log_answer={"own": -1.0, "none": -2.0, "gold": -0.5}),
+            item(2, right=True, own=-1.0, none=-4.0, log_answer={"own": -1.0, "none": -4.0, "gold": -0.5}),
+        ],
+        "final",
+    )
+    assert found["logp_answer,gold_rationale"].value == -0.5
+    gap = found["logp_answer,gold_minus_none"]
+    assert (gap.value, gap.n) == (2.5, 2)
+
+
 def test_majority_and_option_scores_have_their_own_names() -> None:
     verdict = {"final": Graded(extracted="4", correct=True)}
     voted = [
