@@ -60,7 +60,7 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
     loaded, _ = build_model(cfg)
     model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     encoder = build_encoder(loaded, task, cfg.separator)
-    warning = prompted_otherwise(cfg.model.get("path"), encoder)
+    warning = prompted_otherwise(cfg.model.get("path"), encoder, task)
     if warning:
         tqdm.write(f"warning: {warning}", file=sys.stderr)
     examples, long_prompts = fitting(rows[: cfg.limit], encoder, model, config.max_tokens, cfg.on_long_prompt)

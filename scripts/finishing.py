@@ -50,7 +50,7 @@ def finish(
     if not run.writes:
         return
     name_base(best, run.model)
-    write_prompting(best, validator.encoder)
+    write_prompting(best, validator.encoder, task)
     outcome = results_json(
         task,
         items,

@@ -20,6 +20,8 @@ class Ground:
     sft: tuple[str, ...]
     asked: tuple[str, ...]
     """Overrides of an evaluation."""
+    sft_asked: tuple[str, ...] = ()
+    """Further ones of what SFT trained: a prompt of its own, under which it is paired with no other row."""
     base: tuple[str, ...]
     """Overrides that load the model before training."""
     seeds: tuple[int, ...]
@@ -53,6 +55,8 @@ class Ground:
     def evaluation(self, name: str, *overrides: str, trained: bool = True) -> Stage:
         """Of what a training left as its best, or of the model before any training."""
         loaded = ("model=base", "model.path='{before}/best'") if trained else self.base
+        if name.partition("/")[0] == "sft":
+            loaded += self.sft_asked
         return Stage(
             name=f"{self.prefix}{name}-evaluated",
             script="evaluate_latro",

@@ -104,6 +104,7 @@ def recipes(table: str, model: str, path: str, data: str, /, **more: Any) -> Gro
         latro=(f"experiment=latro/{name}_{model}", *rows_from, *own),
         sft=(f"experiment=sft/{name}_{model}", *rows_from, *own),
         asked=(f"task={task}", *rows_from),
+        sft_asked=("task.prompt=direct",) * (name == "arc"),
         base=(f"model={model}", *own),
         **more,
     )

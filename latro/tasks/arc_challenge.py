@@ -11,12 +11,17 @@ from latro.tasks.dataset import DatasetTask, UngradableRow
 from latro.tasks.loading import Row
 from latro.types import Example
 
-_REQUEST = "Let's think step by step first then print your answer like 'The answer is (one of the options)'."
+_REQUESTS = {
+    "cot": "Let's think step by step first then print your answer like 'The answer is (one of the options)'.",
+    "direct": "Reply with 'The answer is (one of the options)' and nothing else.",
+}
 
 
 @dataclass(kw_only=True)
 class ArcChallenge(DatasetTask):
     """ARC-Challenge with LaTRO's chain-of-thought prompt and answer line (arXiv 2411.04282, appendix B).
+
+    The paper's supervised baseline is asked for the answer alone, under a strict request; its wording here is ours.
 
     Columns: `id`, `question`, `choices` = {text, label}, `answerKey`. The answer is the option's text, not
     its letter, and loses the full stop at its end, because the answer line brings its own. Labels 1 to 5
@@ -26,8 +31,17 @@ class ArcChallenge(DatasetTask):
     hub: str | None = "allenai/ai2_arc"
     hub_config: str | None = "ARC-Challenge"
     name: str = "arc_challenge"
+    prompt: str = "cot"
+    """`cot` asks for a rationale and then the answer, `direct` for the answer alone; the version tells them apart."""
 
     hub_splits = ("train", "validation", "test")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prompt not in _REQUESTS:
+            raise InputError(f"task.prompt={self.prompt!r}; use {' or '.join(_REQUESTS)}")
+        if self.prompt != "cot":
+            self.version = f"{self.version}-{self.prompt}"
 
     def example(self, row: Row, id: str) -> Example:
         """The example that `row` makes."""
@@ -44,7 +58,7 @@ class ArcChallenge(DatasetTask):
             id=row.text("id"),
             question=question,
             # The released code prints the Python list of option texts; so do we.
-            prompt=f"Question: {question}\nOptions: {choices}\n{_REQUEST}",
+            prompt=f"Question: {question}\nOptions: {choices}\n{_REQUESTS[self.prompt]}",
             answer=f"The answer is {gold}.",
             gold=gold,
             choices=tuple(choices),

@@ -270,6 +270,19 @@ def test_a_small_model_has_the_papers_ablations_of_length_and_votes(
 
 
 @pytest.mark.parametrize(
+    ("line", "model"), [("latro_arc size=small", "smollm2_135m"), ("latro_arc size=paper", "mistral_7b")]
+)
+def test_sft_on_arc_learns_and_is_asked_direct_answers_and_no_other_row_is(line: str, model: str) -> None:
+    asked = [*f"table={line}".split()]
+    rows = {row.key: row for row in read_request(asked).reproduction().rows}
+    prompts = {}
+    for key in ("base", "sft", "latro"):
+        jobs = rows[f"{model}/{key}"].jobs(Path("runs"), 0)
+        prompts[key] = [cfg.task.prompt for _, cfg in composed(plan_of(read_request(asked)), jobs)]
+    assert prompts == {"base": ["cot"], "sft": ["direct", "direct"], "latro": ["cot", "cot"]}
+
+
+@pytest.mark.parametrize(
     ("line", "key", "takes"),
     [
         ("latro_gsm8k size=tiny", "base", "an evaluation, 20 s of a core a seed; before the first the model is pretrained, three to five minutes of a core, and cached"),  # noqa: E501

@@ -37,6 +37,20 @@ def test_a_row_becomes_the_papers_prompt_and_answer_line(tmp_path: Path) -> None
     assert example.choices == ("A stone.", "An ice cube.", "A spoon.", "A cup.")
 
 
+def test_direct_answers_are_asked_for_strictly_and_under_another_version(tmp_path: Path) -> None:
+    cot = task(tmp_path, ICE)
+    direct = ArcChallenge(path=str(tmp_path), prompt="direct")
+    (example,) = direct.examples("train")
+    assert example.prompt == (
+        "Question: Which one melts?\nOptions: ['A stone.', 'An ice cube.', 'A spoon.', 'A cup.']\n"
+        "Reply with 'The answer is (one of the options)' and nothing else."
+    )
+    assert example.answer == "The answer is An ice cube."
+    assert (cot.version, direct.version) == ("3", "3-direct")
+    with pytest.raises(InputError, match=r"^task\.prompt='short'; use cot or direct$"):
+        ArcChallenge(path=str(tmp_path), prompt="short")
+
+
 @pytest.mark.parametrize(
     ("key", "texts", "labels", "gold"),
     [
