@@ -110,6 +110,8 @@ def test_paper_recipes_have_the_papers_hyper_parameters(experiment: str) -> None
     assert (cfg.objective.preset, cfg.objective.penalty_weight) == ("paper", 2.0)
     assert (cfg.sampling.rationales_per_prompt, cfg.sampling.max_rationale_tokens) == (16, 500)
     assert cfg.sampling.temperature == 1.0
+    # The checkpoint is chosen under the limit that it is quoted with.
+    assert cfg.evaluation.max_tokens == compose("evaluate_latro").evaluation.max_tokens == 500
     trainer = cfg.trainer
     assert trainer.per_device_train_batch_size * trainer.gradient_accumulation_steps == 3
     assert (trainer.learning_rate, trainer.activation_checkpointing) == (5e-7, True)
