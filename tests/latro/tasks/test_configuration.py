@@ -1,6 +1,7 @@
 """Every task file instantiated as the scripts do it, and a task from outside the repository."""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from latro.errors import InputError
+from latro.tasks.rows import Rows
 
 CONF = Path(__file__).parents[3] / "conf" / "task"
 
@@ -73,6 +75,15 @@ def test_rows_are_described_in_yaml_alone(tmp_path: Path) -> None:
     (example,) = task.examples("train")
     assert (example.choices, example.gold) == (("yes", "no"), "yes")
     assert list(task.grade(example, "The answer is no.")) == ["final", "symbolic"]
+
+
+def test_the_yaml_of_rows_lists_every_key_with_its_default() -> None:
+    listed = OmegaConf.to_container(OmegaConf.load(CONF / "rows.yaml"))
+    assert isinstance(listed, dict)
+    task = Rows()
+    defaults = {key.name: getattr(task, key.name) for key in fields(Rows) if key.init}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+    assert {name: value for name, value in listed.items() if not str(name).startswith("_")} == plain
 
 
 def test_rows_without_a_source_say_what_to_set() -> None:
