@@ -252,6 +252,9 @@ def expected_reward(world: Enumeration, config: ObjectiveConfig, rationales_per_
     match config.reward:
         case Reward.LOG_LIKELIHOOD:
             return probability_M @ world.log_likelihood_M
+        case Reward.MEAN_LOG_LIKELIHOOD:
+            rows_M = zip(world.scores.answer_NKT[0], world.scores.answer_mask_NKT[0], strict=True)
+            return probability_M @ torch.stack([row[mask].mean() for row, mask in rows_M])
         case Reward.LIKELIHOOD:
             return probability_M @ world.log_likelihood_M.exp()
         case Reward.MEAN_TOKEN_PROBABILITY:

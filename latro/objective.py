@@ -119,6 +119,8 @@ def answer_reward(scores: Scores, config: ObjectiveConfig) -> Tensor:
     match config.reward:
         case Reward.LOG_LIKELIHOOD:
             return log_likelihood_NK
+        case Reward.MEAN_LOG_LIKELIHOOD:
+            return log_likelihood_NK / whole.answer_mask_NKT.sum(-1)
         case Reward.LIKELIHOOD:
             return log_likelihood_NK.exp()
         case Reward.MEAN_TOKEN_PROBABILITY:

@@ -12,6 +12,8 @@ class Reward(StrEnum):
 
     LOG_LIKELIHOOD = "log_likelihood"
     """log π(y|x,z): LaTRO, section 4."""
+    MEAN_LOG_LIKELIHOOD = "mean_log_likelihood"
+    """log π(y|x,z) / |y|, the mean over answer tokens: compared with the others in 2602.03979."""
     LIKELIHOOD = "likelihood"
     """π(y|x,z): VeriFree, eq. 4."""
     MEAN_TOKEN_PROBABILITY = "mean_token_probability"

@@ -110,7 +110,8 @@ def cases(kl_weight: float, penalty_weight: float) -> list[Case]:
     def config(**knobs: object) -> "ObjectiveConfig":
         return ObjectiveConfig(kl_weight=kl_weight, penalty_weight=penalty_weight, **knobs)  # type: ignore[arg-type]
 
-    separable = [Reward.LOG_LIKELIHOOD, Reward.LIKELIHOOD, Reward.MEAN_TOKEN_PROBABILITY]
+    dependent = (Reward.RELATIVE_PERPLEXITY, Reward.MULTI_SAMPLE_BOUND)
+    separable = [reward for reward in Reward if reward not in dependent]
     departures: dict[str, dict[str, object]] = {
         "score_stop=false": {"score_stop": False},
         "answer_weight=0": {"answer_weight": 0.0},

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from scripts.reproduction import Row, Stage
 
-REWARDS = ("likelihood", "mean_token_probability", "relative_perplexity", "multi_sample_bound")
+REWARDS = (
+    "mean_log_likelihood", "likelihood", "mean_token_probability", "relative_perplexity", "multi_sample_bound",
+)  # fmt: skip
 MAIN = "main rows"
 
 

@@ -108,7 +108,7 @@ def test_a_sweep_and_a_comparison_leave_their_tables(folder: Path) -> None:
 
 def test_a_reproduction_tells_what_there_is_and_starts_nothing(folder: Path) -> None:
     told = json.loads((folder / "runs/reproduce/latro_gsm8k_tiny/reproduce.json").read_text())
-    assert len(told["cells"]) == 51
+    assert len(told["cells"]) == 53
     assert {cell["status"] for cell in told["cells"]} == {"not run"}
 
 

@@ -128,7 +128,9 @@ def drawn_by_another(tables: Tables, seed: int) -> Tables:
     return dataclasses.replace(tables, scores=dataclasses.replace(tables.scores, drawn_NK=torch.stack(drawn)))
 
 
-@pytest.mark.parametrize("reward", ["log_likelihood", "likelihood", "mean_token_probability"])
+@pytest.mark.parametrize(
+    "reward", ["log_likelihood", "mean_log_likelihood", "likelihood", "mean_token_probability"]
+)
 def test_importance_weights_make_the_draws_of_another_model_unbiased(reward: str):
     tables = tabulated(3)
     other = drawn_by_another(tables, 8)

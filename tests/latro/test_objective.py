@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -92,6 +93,7 @@ def test_the_bound_without_each_leaves_exactly_that_one_out():
     ("reward", "expected"),
     [
         (Reward.LOG_LIKELIHOOD, [[math.log(1 / 8), math.log(1 / 16), math.log(1 / 2)]]),
+        (Reward.MEAN_LOG_LIKELIHOOD, [[math.log(1 / 8) / 2, math.log(1 / 16) / 2, math.log(1 / 2) / 2]]),
         (Reward.LIKELIHOOD, [[1 / 8, 1 / 16, 1 / 2]]),
         (Reward.MEAN_TOKEN_PROBABILITY, [[0.0, 0.0, 0.375]]),  # means .375 .25 .75 less .375, not below zero
         (Reward.RELATIVE_PERPLEXITY, [[0.5, 0.0, 1.0]]),  # perplexities 2.83, 4, 1.18
@@ -100,6 +102,18 @@ def test_the_bound_without_each_leaves_exactly_that_one_out():
 )
 def test_each_reward_on_the_same_answers(reward: Reward, expected: list):
     close(answer_reward(scores(), ObjectiveConfig(reward=reward)), expected)
+
+
+def test_the_mean_log_likelihood_is_over_the_tokens_that_count_with_their_gradient():
+    answer = log([[[0.5, 1.0], [0.25, 0.25], [0.5, 0.125]]]).requires_grad_()
+    mask = torch.tensor([[[True, False], [True, True], [True, True]]])
+    config = ObjectiveConfig(reward=Reward.MEAN_LOG_LIKELIHOOD)
+    reward = answer_reward(scores(answer_NKT=answer, answer_mask_NKT=mask), config)
+    close(reward, [[math.log(1 / 2), math.log(1 / 16) / 2, math.log(1 / 16) / 2]])
+    reward.sum().backward()
+    close(answer.grad * mask, [[[1.0, 0.0], [0.5, 0.5], [0.5, 0.5]]])  # type: ignore[operator]
+    whole = answer_reward(scores(), replace(config, answer_mask=AnswerMask.OFF_BY_ONE))
+    close(whole, [[(-math.log(8) - 0.1) / 3, (-math.log(16) - 0.2) / 3, (-math.log(2) - 0.3) / 3]])
 
 
 def test_the_reward_that_the_page_on_rewards_adds_works_once_it_is_added(monkeypatch: pytest.MonkeyPatch):
@@ -247,20 +261,14 @@ def test_the_presets_are_what_the_paper_and_the_published_code_do():
     assert [getattr(code, n) for n in names] == [0.0, "off_by_one", "batch_mean", False, "samples", 2.0, 0.05]
     assert ObjectiveConfig(preset="official_code", answer_weight=1.0).answer_weight == 1.0
     assert ObjectiveConfig(reward="likelihood").reward is Reward.LIKELIHOOD  # type: ignore[arg-type]
-    assert [ObjectiveConfig(reward=r).needs_plain_answer for r in Reward] == [
-        False,
-        False,
-        True,
-        False,
-        False,
-    ]
+    assert [r for r in Reward if ObjectiveConfig(reward=r).needs_plain_answer] == ["mean_token_probability"]
 
 
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
         ({"preset": "papr"}, "objective.preset='papr' is unknown; choose one of paper, official_code"),
-        ({"reward": "lik"}, "objective.reward='lik' is unknown; choose one of log_likelihood, likelihood, "),
+        ({"reward": "lik"}, "objective.reward='lik' is unknown; choose one of log_likelihood, mean_log_lik"),
         ({"answer_mask": "all"}, "objective.answer_mask='all' is unknown; choose one of answer, off_by_one"),
         ({"penalty": "none"}, "objective.penalty='none' is unknown; choose one of constant, batch_mean"),
         ({"kl_weight": -0.1}, "objective.kl_weight=-0.1 must be a finite number, zero or more"),

@@ -129,7 +129,7 @@ def test_every_cell_that_was_not_run_says_why_and_how(run) -> None:
     assert status == 0
     assert starts(folder) == {}
     found = cells(folder)
-    assert len(found) == 51
+    assert len(found) == 53
     for key, cell in found.items():
         assert cell["status"] == "not run"
         row = key.rpartition("/")[0]
