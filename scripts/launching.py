@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from latro.errors import InputError
+from scripts.cluster_job import ClusterJob, ended_with_parent
 from scripts.sweep_plan import Job, Plan, quoted
 
 GRACE = 30.0
 """Seconds that a stopped child has to save what it did."""
+QUEUEING = 15.0
+"""Seconds between SLURM's warning and the end of a job that are left for queueing it again."""
 CANNOT_START = 127
 """The shell's exit status for a command that is not there."""
-PR_SET_PDEATHSIG = 1
-"""Linux's number for the request; see prctl(2)."""
 POLL = 1.0
 """Seconds between two looks at the cluster's queue."""
 Ended = Callable[[Job, int, float], None]
@@ -95,19 +96,6 @@ async def run_child(arguments: Sequence[str], log: Path, environment: dict[str, 
                 await _stop(child)
 
 
-def ended_with_parent() -> Callable[[], None] | None:
-    """What a child does before all else on Linux: ask to be ended with this process, whatever ends that.
-
-    Else a parent that is killed would leave children behind which hold the folders of jobs that are started again.
-    """
-    if sys.platform != "linux":
-        return None
-    import ctypes
-
-    ask = ctypes.CDLL(None).prctl  # found here: between fork and exec a child must not load anything
-    return lambda: ask(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-
-
 async def _stop(child: asyncio.subprocess.Process) -> None:
     for kind in (signal.SIGINT, signal.SIGKILL):
         with suppress(ProcessLookupError):
@@ -139,15 +127,6 @@ def last_words(log: Path, status: int) -> str:
     return f"killed by signal {-status} ({signal.strsignal(-status)}): {words}" if status < 0 else words
 
 
-def cluster_child(arguments: list[str], log: str, folder: str) -> int:
-    """What a cluster job does: run the child, and return its exit status."""
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with Path(log).open("wb") as file:
-        return subprocess.run(
-            arguments, stdout=file, stderr=subprocess.STDOUT, cwd=folder, check=False
-        ).returncode
-
-
 async def _on_cluster(plan: Plan, chains: Sequence[Chain], ended: Ended) -> None:
     """An array of the chains' first jobs, then one of the second jobs but those that need a failed one, and so on."""
     failed: set[Path] = set()
@@ -176,12 +155,16 @@ async def _array(plan: Plan, jobs: Chain, ended: Ended) -> None:
     try:
         executor = submitit.AutoExecutor(folder=plan.folder / "submitit", cluster=cluster)
         executor.update_parameters(**_cluster_parameters(plan, cluster))
+        grace = grace_of(plan, cluster)
         with executor.batch():  # submitted as it is closed
             waiting = [
                 (
                     job,
                     executor.submit(
-                        cluster_child, command(plan, job, further), str(log_of(plan, job)), str(Path.cwd())
+                        ClusterJob(str(job.folder / "results.json"), grace),
+                        command(plan, job, further),
+                        str(log_of(plan, job)),
+                        str(Path.cwd()),
                     ),
                 )
                 for job, further in jobs
@@ -205,6 +188,12 @@ def _cluster_parameters(plan: Plan, cluster: str) -> dict[str, Any]:
     """The user's parameters, and as many jobs of the array at once as `jobs` says."""
     limit = {"slurm_array_parallelism": plan.config.jobs} if cluster == "slurm" else {}
     return {**limit, **plan.config.slurm}
+
+
+def grace_of(plan: Plan, cluster: str) -> float:
+    """Seconds that a child has to save: from submitit's warning to the end, less those for queueing again."""
+    warned = plan.config.slurm.get("slurm_signal_delay_s", 90) if cluster == "slurm" else 30
+    return max(0.0, float(warned) - QUEUEING)
 
 
 def _cluster_status(plan: Plan, job: Job, submitted: Any) -> int:
