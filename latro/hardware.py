@@ -17,6 +17,8 @@ class Hardware:
     """Bytes read per second."""
     memory: float | None = None
     """Bytes."""
+    bfloat16: bool = True
+    """Whether `flops` holds for bfloat16 too, and not for float16 alone."""
 
 
 GPUS = {
@@ -39,18 +41,29 @@ GPUS = {
     "T4": (65e12, 0.32e12, 16e9),
 }
 """Dense half-precision FLOP/s, bytes/s and bytes by words of a name, as their makers give them."""
+WITHOUT_BFLOAT16 = ("V100-SXM2-16GB", "V100", "T4")
+"""Those of before Ampere: their half precision is float16, and torch computes bfloat16 in a roundabout way."""
 
 
 def gpu(name: str) -> Hardware | None:
     """The table's entry for a GPU's name; None for one that is not in it."""
     for known, (flops, bandwidth, memory) in GPUS.items():
         if re.search(rf"\b{re.escape(known)}\b", name, re.IGNORECASE):
-            return Hardware(name=name, flops=flops, bandwidth=bandwidth, memory=memory)
+            return Hardware(
+                name=name,
+                flops=flops,
+                bandwidth=bandwidth,
+                memory=memory,
+                bfloat16=known not in WITHOUT_BFLOAT16,
+            )
     return None
 
 
 def hardware_given(text: str) -> Hardware:
-    """From a GPU's name, or from `FLOP/s,bytes/s,GB`, such as 90e12,1.5e12,40. Raises `InputError` for others."""
+    """From a GPU's name, or from `FLOP/s,bytes/s,GB`, such as 90e12,1.5e12,40. Raises `InputError` for others.
+
+    Hardware that is given by numbers is taken to compute bfloat16.
+    """
     known = gpu(text)
     if known:
         return known

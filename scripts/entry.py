@@ -83,8 +83,12 @@ def weights(*, _root_: DictConfig) -> str:
     return re.sub(r"[^\w.=,-]+", "__", str(name).strip("./"))[-100:] or "here"
 
 
-def where_bfloat16_is_fast(then: object, otherwise: object) -> object:
-    """The first value on a machine that is fast in bfloat16, else the second."""
+def where_bfloat16_is_fast(then: object, otherwise: object, *, _root_: DictConfig) -> object:
+    """The first value on a machine that is fast in bfloat16, else the second; a plan's machine is its `hardware`."""
+    if _root_.get("plan") and _root_.get("hardware"):
+        from latro.hardware import hardware_given
+
+        return then if hardware_given(str(_root_.hardware)).bfloat16 else otherwise
     from latro.precision import bfloat16_is_fast
 
     return then if bfloat16_is_fast() else otherwise

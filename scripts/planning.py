@@ -65,7 +65,8 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     model = model_sizes(description, place)
     hardware = hardware_given(cfg.hardware) if cfg.hardware else probe()
     sampling, scoring = instantiate(cfg.sampling), instantiate(cfg.scoring)
-    mean_work = work_of(cfg, config, sampling, scoring, stored(description, cfg.hardware))
+    fast = hardware.bfloat16 if cfg.hardware else bfloat16_is_fast()
+    mean_work = work_of(cfg, config, sampling, scoring, stored(description, fast))
     refuse_misfits(scoring, bool(cfg.trainer.activation_checkpointing), DistributedType.NO)
     if VLLM in (sampling.engine, cfg.evaluation.engine):
         mean_work = with_vllm(mean_work, instantiate(cfg.vllm), hardware, sampling.engine == VLLM)
@@ -131,14 +132,11 @@ def tokens(text: str) -> int:
     return math.ceil(len(text) / CHARACTERS)
 
 
-def stored(description: Mapping[str, Any], hardware: str | None) -> torch.dtype:
-    """The precision that model.dtype=auto takes: the stored one (GGUF: bfloat16), if the machine is fast in it.
-
-    Hardware that is only named is a GPU, or given by what it reaches.
-    """
+def stored(description: Mapping[str, Any], fast: bool) -> torch.dtype:
+    """The precision that model.dtype=auto takes: the stored one (GGUF: bfloat16), if the machine is fast in it."""
     named = str(description.get("dtype") or description.get("torch_dtype") or "bfloat16")
     found = DTYPES.get(named.removeprefix("torch."), torch.float32)
-    return found if hardware or bfloat16_is_fast() else torch.float32
+    return found if fast else torch.float32
 
 
 def work_of(

@@ -3,7 +3,7 @@
 import pytest
 
 from latro.errors import InputError
-from latro.hardware import hardware_given
+from latro.hardware import GPUS, hardware_given
 
 
 def test_hardware_by_name_and_by_numbers():
@@ -16,6 +16,8 @@ def test_hardware_by_name_and_by_numbers():
         0.6e12,
     ]
     assert [hardware_given(f"V100-SXM2-{size}GB").memory for size in (16, 32)] == [16e9, 32e9]
+    slow = [name for name in GPUS if not hardware_given(name).bfloat16]
+    assert slow == ["V100-SXM2-16GB", "V100", "T4"]
     with pytest.raises(InputError, match="hardware='RTX A1000'"):  # which is no A10
         hardware_given("RTX A1000")
     with pytest.raises(InputError, match=r"hardware='abacus': give FLOP/s,bytes/s,GB"):

@@ -86,12 +86,33 @@ def test_the_plan_counts_the_precision_that_is_run(folder: Path, monkeypatch: py
     assert json.loads(config.read_text())["dtype"] == "float32"
     assert plan(composed(*common, "hardware=T4"))["memory"]["weights"] == 4 * parameters
     config.write_text(config.read_text().replace('"float32"', '"bfloat16"'))
-    assert plan(composed(*common, "hardware=T4"))["memory"]["weights"] == 2 * parameters
+    for name, size in (("T4", 4), ("V100", 4), ("L4", 2), ("'1e9,1e9,1'", 2)):
+        assert plan(composed(*common, f"hardware={name}"))["memory"]["weights"] == size * parameters
     monkeypatch.setattr("scripts.planning.probe", lambda: hardware_given("1e9,1e9,1"))
     for fast, size in ((True, 2), (False, 4)):
         monkeypatch.setattr("scripts.planning.bfloat16_is_fast", lambda fast=fast: fast)
         assert plan(composed(*common))["memory"]["weights"] == size * parameters
     config.write_text(config.read_text().replace('"bfloat16"', '"float32"'))
+
+
+def test_a_recipe_is_planned_in_the_precision_of_the_planned_machine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = (
+        "experiment=latro/gsm8k_qwen_coder_0_5b",
+        "task=running_sums",
+        f"model.path={folder}",
+        "limit=24",
+    )
+    parameters = tiny_model("llama", tiny_tokenizer("llama")).num_parameters()
+    for here in (False, True):
+        monkeypatch.setattr("latro.precision.bfloat16_is_fast", lambda here=here: here)
+        adapters = plan(composed(*recipe, "plan=true", "hardware=T4"))["memory"]["weights"] - 4 * parameters
+        assert plan(composed(*recipe, "plan=true", "hardware=H100"))["memory"]["weights"] == (
+            2 * parameters + adapters
+        )
+        cfg = composed(*recipe, "hardware=H100")  # which is for plans alone
+        assert (cfg.model.dtype, cfg.trainer.bf16) == (("bfloat16", True) if here else ("float32", False))
 
 
 def test_a_pass_ends_with_a_short_step(folder: Path) -> None:
