@@ -83,6 +83,10 @@ class Work:
     """Of a weight of the frozen copy; 0 where the reference is the policy with its adapter off."""
     sampler_bytes: int = 0
     """Of a weight of the copy that samples in low precision; 0 where the policy itself samples."""
+    autocast: bool = False
+    """Whether policy and reference compute in half precision, whatever their weights; a sampler's copy does not."""
+    half: str = "bfloat16"
+    """Which format numbers of two bytes have: bfloat16 or float16."""
     moments: int = 2
     """Numbers that the optimizer keeps of a trained weight."""
     lora_rank: int | None = None
@@ -107,6 +111,16 @@ class Work:
     def drawing_bytes(self) -> int:
         """Of a weight, a key or a value where rationales are drawn."""
         return self.sampler_bytes or self.weight_bytes
+
+    @property
+    def scoring_sizes(self) -> tuple[int, int]:
+        """Bytes of the numbers that the policy and the reference multiply."""
+        return (2, 2) if self.autocast else (self.weight_bytes, self.reference_bytes or self.weight_bytes)
+
+    @property
+    def drawing_size(self) -> int:
+        """Of those that are multiplied where rationales are drawn."""
+        return self.sampler_bytes or self.scoring_sizes[0]
 
     @property
     def rows_together(self) -> int:
@@ -314,11 +328,12 @@ def decode_bytes(model: ModelSizes, work: Work) -> float:
 
 
 def time_parts(model: ModelSizes, work: Work, hardware: Hardware) -> dict[str, float]:
-    """Seconds of one step: `sampling`, `update`, and their sum `step`."""
+    """Seconds of one step: `sampling`, `update`, and their sum `step`. Every product at the rate of its precision."""
     flop = flop_parts(model, work)
-    update = (flop["reference"] + flop["update"]) / (UPDATE_SHARE * hardware.flops)
-    decode = (
-        max(flop["decode"] / hardware.flops, decode_bytes(model, work) / hardware.bandwidth) / DECODE_SHARE
+    policy, reference, drawing = (
+        hardware.rate(size, work.half) for size in (*work.scoring_sizes, work.drawing_size)
     )
-    sampling = decode + flop["prefill"] / (UPDATE_SHARE * hardware.flops)
+    update = (flop["reference"] / reference + flop["update"] / policy) / UPDATE_SHARE
+    decode = max(flop["decode"] / drawing, decode_bytes(model, work) / hardware.bandwidth) / DECODE_SHARE
+    sampling = decode + flop["prefill"] / (UPDATE_SHARE * drawing)
     return {"sampling": sampling, "update": update, "step": sampling + update}

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
@@ -83,9 +84,10 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     seconds = time_parts(model, mean_work, hardware)
     steps = steps_of(cfg, objective, sampling, examples)
     show(model, hardware, mean_work, max(lengths), memory, seconds, steps, most)
-    if cfg.trainer.get("bf16") or cfg.trainer.get("fp16"):
+    if mean_work.autocast:
         print(
-            "Mixed precision is not counted: activations take less than that, and a copy of the weights is added."
+            "Mixed precision is counted in the time alone: activations take less memory than that, and a copy of the "
+            "weights is added."
         )
     if cfg.devices:
         devices = [cfg.devices] if isinstance(cfg.devices, int) else list(cfg.devices)
@@ -150,6 +152,8 @@ def work_of(
     size = DTYPES.get(config.dtype, auto).itemsize
     reference = DTYPES[config.reference_dtype].itemsize if config.reference_dtype else size
     optimizer = str(cfg.trainer.optim).split("_")[0]
+    float16 = bool(cfg.trainer.get("fp16"))
+    named = (DTYPES.get(config.dtype, auto), config.reference_dtype, sampling.dtype)
     return Work(
         prompts=cfg.trainer.per_device_train_batch_size,
         micro_batches=cfg.trainer.gradient_accumulation_steps,
@@ -160,6 +164,8 @@ def work_of(
         weight_bytes=size,
         reference_bytes=0 if config.lora else reference,
         sampler_bytes=DTYPES[sampling.dtype].itemsize if sampling.dtype else 0,
+        autocast=float16 or bool(cfg.trainer.get("bf16")),
+        half="float16" if float16 or {torch.float16, "float16"} & set(named) else "bfloat16",
         moments=MOMENTS.get(optimizer, 2),
         lora_rank=config.lora.r if config.lora else None,
         batch_rows=sampling.batch_rows or MOST_ROWS,
@@ -201,7 +207,7 @@ def steps_of(
 
 
 def probe(size: int = 1024, seconds: float = 0.5) -> Hardware:
-    """The machine at hand: a GPU by its name, else a processor's measured matrix-product rate and read bandwidth."""
+    """The machine at hand: a GPU by its name, else a processor's measured matrix-product rates and read bandwidth."""
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         known = gpu(name)
@@ -210,11 +216,15 @@ def probe(size: int = 1024, seconds: float = 0.5) -> Hardware:
         return replace(known, memory=torch.cuda.get_device_properties(0).total_memory)
     import psutil
 
-    a, b = torch.randn(size, size), torch.randn(size, size)
+    rates = []
+    for dtype in (torch.bfloat16, torch.float32):
+        a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+        rates.append(2 * size**3 / fastest(partial(torch.matmul, a, b), seconds))
     numbers = torch.randn(2**26)
     return Hardware(
         name=f"this processor, {torch.get_num_threads()} threads",
-        flops=2 * size**3 / fastest(lambda: a @ b, seconds),
+        flops=rates[0],
+        float32_flops=rates[1],
         bandwidth=numbers.numel() * 4 / fastest(numbers.sum, seconds),
         memory=psutil.virtual_memory().total,
     )

@@ -16,6 +16,9 @@ def test_hardware_by_name_and_by_numbers():
         0.6e12,
     ]
     assert [hardware_given(f"V100-SXM2-{size}GB").memory for size in (16, 32)] == [16e9, 32e9]
+    rates = [hardware_given("H100").rate(size, "bfloat16") for size in (4, 2)]
+    assert rates == [67e12, 989e12]
+    assert [hardware_given("T4").rate(2, half) for half in ("bfloat16", "float16")] == [8.1e12, 65e12]
     slow = [name for name in GPUS if not hardware_given(name).bfloat16]
     assert slow == ["V100-SXM2-16GB", "V100", "T4"]
     with pytest.raises(InputError, match="hardware='RTX A1000'"):  # which is no A10

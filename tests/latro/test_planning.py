@@ -14,7 +14,7 @@ from latro import fused_head, planning, scored_tokens
 from latro.adapters import LoraSettings, add_lora
 from latro.encoding import Rationale, join
 from latro.errors import InputError
-from latro.hardware import hardware_given
+from latro.hardware import Hardware, hardware_given
 from latro.likelihood import likelihood
 from latro.planning import ModelSizes, Work, flop_parts, memory_parts, model_sizes, time_parts
 from latro.scored_tokens import ScoringConfig
@@ -233,3 +233,31 @@ def test_decoding_few_rows_is_bound_by_reading_and_scoring_by_multiplying():
     fast_memory = time_parts(model, work, hardware_given("1e12,2e9,10"))
     assert slow_memory["update"] == fast_memory["update"]
     assert slow_memory["sampling"] > 1.9 * fast_memory["sampling"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "sampling", "update"),
+    [
+        ({}, 0.33387, 1.38197),
+        ({"weight_bytes": 2, "reference_bytes": 2}, 0.08347, 0.34549),
+        ({"weight_bytes": 2, "reference_bytes": 0}, 0.08347, 0.34549),
+        ({"reference_bytes": 2}, 0.33387, 1.13157),
+        ({"sampler_bytes": 2}, 0.08347, 1.38197),
+        ({"autocast": True}, 0.08347, 0.34549),
+        ({"autocast": True, "sampler_bytes": 4}, 0.33387, 0.34549),
+    ],
+)
+def test_products_take_the_time_of_their_precision(precision, sampling: float, update: float) -> None:
+    """0.1669 TFLOP of sampling, as many of the reference, 0.5241 of the update; half of 1 or 4 TFLOP/s is reached."""
+    work = Work(prompts=1, micro_batches=1, K=8, prompt=100, rationale=200, answer=12, head_memory=1.0)
+    machine = Hardware(name="toy", flops=4e12, float32_flops=1e12, bandwidth=1e18)
+    seconds = time_parts(model_sizes(CONFIG, "config.json"), replace(work, **precision), machine)
+    assert (seconds["sampling"], seconds["update"]) == pytest.approx((sampling, update), abs=1e-5)
+    assert seconds["step"] == seconds["sampling"] + seconds["update"]
+
+
+def test_bfloat16_is_as_slow_as_float32_where_only_float16_is_computed() -> None:
+    old = Hardware(name="toy", flops=4e12, float32_flops=1e12, bandwidth=1e18, bfloat16=False)
+    assert [old.rate(4, "bfloat16"), old.rate(2, "bfloat16"), old.rate(2, "float16")] == [1e12, 1e12, 4e12]
+    given = hardware_given("4e12,1e9,10")
+    assert [given.rate(4, "bfloat16"), given.rate(2, "bfloat16")] == [4e12, 4e12]

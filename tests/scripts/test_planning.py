@@ -115,6 +115,22 @@ def test_a_recipe_is_planned_in_the_precision_of_the_planned_machine(
         assert (cfg.model.dtype, cfg.trainer.bf16) == (("bfloat16", True) if here else ("float32", False))
 
 
+def test_a_step_takes_the_time_of_its_precision(folder: Path) -> None:
+    """All rows of a pass are multiplied at 67 TFLOP/s in float32 on an H100, and at 989 in bfloat16."""
+    common = ("task=running_sums", "model=base", f"model.path={folder}", "limit=24", "model.dtype=float32")
+
+    def update(*overrides: str) -> float:
+        return plan(composed(*common, *overrides))["seconds"]["update"]
+
+    exact, old = update("hardware=H100"), update("hardware=T4")
+    for low in ("model.dtype=bfloat16", "trainer.bf16=true", "model.dtype=float16"):
+        assert exact / update("hardware=H100", low) == pytest.approx(989 / 67)
+    assert update("hardware=H100", "sampling.dtype=bfloat16") == exact
+    assert old / update("hardware=T4", "trainer.bf16=true") == pytest.approx(1)
+    assert old / update("hardware=T4", "+trainer.fp16=true") == pytest.approx(65 / 8.1)
+    assert old / update("hardware=T4", "model.dtype=float16") == pytest.approx(65 / 8.1)
+
+
 def test_a_pass_ends_with_a_short_step(folder: Path) -> None:
     common = (
         "task=running_sums",
@@ -161,6 +177,9 @@ def test_a_model_without_sizes_is_refused(overrides, words: str, tmp_path: Path)
 def test_a_processor_is_measured_in_a_moment() -> None:
     found = probe(size=64, seconds=0.0)
     assert found.flops > 1e6
+    assert found.float32_flops
+    assert found.float32_flops > 1e6
+    assert found.float32_flops != found.flops
     assert found.bandwidth > 1e6
 
 
