@@ -54,7 +54,7 @@ def plain_reason(model: Any) -> str | None:
         return f"its head is a {type(head).__name__}"
     if head.bias is not None:
         return "its head has a bias"
-    if type(head.weight) is not nn.Parameter or hasattr(head.weight, "ds_id"):
+    if type(head.weight) is not nn.Parameter:  # ZeRO-3's are: its hooks gather them around the head's own call
         return "its head's weight is sharded or quantised"
     if any(isinstance(module, FSDPModule | FullyShardedDataParallel) for module in model.modules()):
         return "FSDP shards it"

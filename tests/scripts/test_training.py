@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+ROOT = Path(__file__).parents[2]
 TOY = (
     "experiment=latro/smoke",
     "model.reasoning_updates=0",
@@ -194,6 +195,26 @@ def test_two_processes_give_the_gradient_of_one(scoring, cache, alone, tmp_path)
     assert {row["rationale"] for row in rows(one_folder / "samples.jsonl")} == {
         row["rationale"] for row in rows(tmp_path / "two/samples.jsonl")
     }
+    scale = max(gradient.abs().max() for gradient in one.values())
+    for name, gradient in one.items():
+        assert (gradient - two[name]).abs().max() < 1e-5 * max(scale, 1), name
+
+
+@pytest.mark.parametrize("fused", ["true", "false"])
+def test_two_processes_under_zero3_give_the_gradient_of_one(fused, cache, alone, tmp_path, monkeypatch):
+    """Every weight is sharded, the head's too, whose log-probabilities are taken without the matrix of logits."""
+    pytest.importorskip("deepspeed")
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    settings = json.loads((ROOT / "conf/deepspeed/zero3.json").read_text())
+    settings["bf16"]["enabled"] = False
+    settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    (tmp_path / "zero3.json").write_text(json.dumps(settings))
+    _, one = alone
+    knobs = (f"trainer.deepspeed={tmp_path}/zero3.json", f"scoring.fused_head={fused}")
+    two = first_gradient(cache, tmp_path / "two", 4, *knobs, launcher=PAIR)
+    assert json.loads((tmp_path / "two/environment.json").read_text())["world_size"] == 2
+    assert two.keys() == one.keys()
     scale = max(gradient.abs().max() for gradient in one.values())
     for name, gradient in one.items():
         assert (gradient - two[name]).abs().max() < 1e-5 * max(scale, 1), name

@@ -13,6 +13,15 @@ from transformers import TrainerCallback
 from scripts.training import train
 
 
+def whole_gradient(parameter: torch.Tensor) -> torch.Tensor:
+    """The gradient, which ZeRO-3's processes have to put together."""
+    if not hasattr(parameter, "ds_id"):
+        return parameter.grad.clone()
+    from deepspeed.utils import safe_get_full_grad
+
+    return safe_get_full_grad(parameter).clone()
+
+
 class FirstGradient(TrainerCallback):
     """Saves the gradient of the first optimizer step, then ends the training."""
 
@@ -22,9 +31,11 @@ class FirstGradient(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
     ) -> None:
-        if state.global_step == 0 and args.process_index == 0:
+        if state.global_step == 0:
             model = getattr(model, "module", model)
-            torch.save({name: p.grad.clone() for name, p in model.named_parameters()}, self.path)
+            found = {name: whole_gradient(p) for name, p in model.named_parameters()}
+            if args.process_index == 0:
+                torch.save(found, self.path)
 
 
 class Terminated(TrainerCallback):
@@ -51,6 +62,10 @@ def run(overrides: list[str], gradient: str | None = None, terminated: int | Non
     log = os.open(f"{cfg.output_dir}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    if cfg.trainer.deepspeed:
+        import deepspeed
+
+        deepspeed.init_distributed("gloo")
     callbacks: list[TrainerCallback] = [FirstGradient(Path(gradient))] if gradient else []
     train(cfg, [*callbacks, *([Terminated(terminated)] if terminated else [])])
 
