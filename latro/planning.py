@@ -89,6 +89,8 @@ class Work:
     """Which format numbers of two bytes have: bfloat16 or float16."""
     moments: int = 2
     """Numbers that the optimizer keeps of a trained weight."""
+    moment_bytes: int | None = None
+    """Of such a number; None: as many as the trained weight has."""
     lora_rank: int | None = None
     batch_rows: int = 64
     fused_head: bool = True
@@ -169,6 +171,14 @@ def trained_weights(model: ModelSizes, work: Work) -> int:
     return model.layers * work.lora_rank * widths
 
 
+def optimizer_bytes(model: ModelSizes, work: Work, exact: int) -> float:
+    """Bytes that the optimizer keeps of the trained weights, which have `exact` bytes each."""
+    kept = trained_weights(model, work) * work.moments * (work.moment_bytes or exact)
+    if work.moment_bytes == 1 and work.lora_rank is None:
+        kept += model.matrix * work.moments * 3  # transformers has the embedding's moments stay in float32
+    return kept
+
+
 def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
     """Bytes by purpose. The step's peak is `resident` plus the `highest` of `update`, `sampling` and `vllm`."""
     trained = trained_weights(model, work)
@@ -178,7 +188,7 @@ def memory_parts(model: ModelSizes, work: Work) -> dict[str, float]:
         "weights": model.parameters * work.weight_bytes + adapters,
         "reference": model.parameters * work.reference_bytes,
         "sampler": model.parameters * work.sampler_bytes,
-        "optimizer": trained * work.moments * exact,
+        "optimizer": optimizer_bytes(model, work, exact),
         "gradients": trained * exact,
         "activations": activations(model, work),
         "head": head_bytes(model, work),
@@ -216,7 +226,7 @@ def sharded_peak(model: ModelSizes, work: Work, processes: int) -> float:
     """
     work = replace(work, fused_head=False)  # a sharded head computes its own logits
     parts = memory_parts(model, work)
-    exact = trained_weights(model, work) * (1 + work.moments) * 4
+    exact = trained_weights(model, work) * 4 + optimizer_bytes(model, work, 4)
     divided = (parts["weights"] + parts["reference"] + parts["gradients"] + exact) / processes
     again = layer_activations(model, work) if work.checkpointing else 0.0
     gathered = 2 * max(model.layer, model.matrix) * work.weight_bytes

@@ -16,6 +16,7 @@ from latro.planning import (
     Work,
     highest,
     memory_parts,
+    optimizer_bytes,
     sharded_peak,
     time_parts,
     trained_weights,
@@ -99,7 +100,7 @@ def peak(model: ModelSizes, work: Work, devices: int, sharding: str) -> float:
     if sharding == "none":
         return parts["peak"]
     elsewhere = (devices - 1) / devices
-    exact = trained_weights(model, work) * (1 + work.moments) * 4
+    exact = trained_weights(model, work) * 4 + optimizer_bytes(model, work, 4)
     sampling = (parts["weights"] + parts["reference"] + exact) / devices + highest(
         work, 0.0, parts["sampling"]
     )

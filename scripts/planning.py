@@ -46,8 +46,21 @@ CHARACTERS = 4
 TEMPLATE_TOKENS = 30
 """Of a chat template around a prompt, about."""
 MEMORY_PARTS = ("weights", "reference", "sampler", "optimizer", "update", "sampling", "vllm", "peak")
-MOMENTS = {"sgd": 0, "adafactor": 0, "lion": 1}
-"""Numbers that an optimizer keeps of a trained weight; those not named keep two, as Adam does."""
+MOMENTS: dict[str, tuple[int, int | None]] = {
+    "sgd": (0, None),
+    "adafactor": (0, None),
+    "adamw_torch": (2, None),
+    "adamw_torch_fused": (2, None),
+    "adamw_8bit": (2, 1),
+    "adamw_bnb_8bit": (2, 1),
+    "paged_adamw_8bit": (2, 1),
+    "paged_adamw_32bit": (2, 4),
+    "lion_8bit": (1, 1),
+    "paged_lion_8bit": (1, 1),
+    "lion_32bit": (1, 4),
+    "paged_lion_32bit": (1, 4),
+}
+"""Numbers that an optimizer (`trainer.optim`) keeps of a trained weight, and bytes of each; None: as of the weight."""
 
 
 def plan(cfg: DictConfig) -> dict[str, Any]:
@@ -148,10 +161,19 @@ def work_of(
     scoring: ScoringConfig,
     auto: torch.dtype,
 ) -> Work:
-    """One process's optimizer step; prompt and answer are still to be filled in. auto: what model.dtype=auto is."""
+    """One process's optimizer step; prompt and answer are still to be filled in. auto: what model.dtype=auto is.
+
+    Raises InputError for an optimizer that is not in the table.
+    """
     size = DTYPES.get(config.dtype, auto).itemsize
     reference = DTYPES[config.reference_dtype].itemsize if config.reference_dtype else size
-    optimizer = str(cfg.trainer.optim).split("_")[0]
+    optimizer = str(cfg.trainer.optim)
+    if optimizer not in MOMENTS:
+        raise InputError(
+            f"trainer.optim={optimizer}: plan=true does not know how much it keeps of a weight; give one of "
+            f"{', '.join(MOMENTS)}"
+        )
+    moments, moment_bytes = MOMENTS[optimizer]
     float16 = bool(cfg.trainer.get("fp16"))
     named = (DTYPES.get(config.dtype, auto), config.reference_dtype, sampling.dtype)
     return Work(
@@ -166,7 +188,8 @@ def work_of(
         sampler_bytes=DTYPES[sampling.dtype].itemsize if sampling.dtype else 0,
         autocast=float16 or bool(cfg.trainer.get("bf16")),
         half="float16" if float16 or {torch.float16, "float16"} & set(named) else "bfloat16",
-        moments=MOMENTS.get(optimizer, 2),
+        moments=moments,
+        moment_bytes=moment_bytes,
         lora_rank=config.lora.r if config.lora else None,
         batch_rows=sampling.batch_rows or MOST_ROWS,
         fused_head=scoring.fused_head,

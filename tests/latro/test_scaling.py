@@ -53,6 +53,12 @@ def test_memory_falls_with_devices_and_the_reference_stays_whole_under_fsdp() ->
     assert peak(MODEL, WORK, 8, "fsdp2") > whole > whole / 8
 
 
+def test_shards_divide_the_optimizers_own_precision() -> None:
+    """Of Adam's moments 8 bytes a weight; in 8 bits 2, but for the embedding's 800 weights."""
+    eight = replace(WORK, moment_bytes=1)
+    assert peak(MODEL, WORK, 1, "zero3") - peak(MODEL, eight, 1, "zero3") == 8 * 1992 - (2 * 1992 + 6 * 800)
+
+
 def test_traffic_of_the_update_is_hidden_and_that_of_sampling_is_not() -> None:
     alone = share(MODEL, WORK, 5, MACHINE, 1, "zero3", LINKS)
     eight = share(MODEL, WORK, 5, MACHINE, 8, "zero3", LINKS)

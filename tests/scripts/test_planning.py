@@ -115,6 +115,31 @@ def test_a_recipe_is_planned_in_the_precision_of_the_planned_machine(
         assert (cfg.model.dtype, cfg.trainer.bf16) == (("bfloat16", True) if here else ("float32", False))
 
 
+def test_the_plan_counts_what_the_optimizer_keeps(folder: Path) -> None:
+    common = ("task=running_sums", "model=base", f"model.path={folder}", "hardware=H100", "limit=24")
+    model = tiny_model("llama", tiny_tokenizer("llama"))
+    parameters, embedding = model.num_parameters(), model.get_input_embeddings().weight.numel()
+    kept = {
+        name: plan(composed(*common, "model.dtype=bfloat16", f"trainer.optim={name}"))["memory"]["optimizer"]
+        for name in ("adamw_torch", "paged_adamw_32bit", "adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit",
+                     "lion_8bit", "adafactor")
+    }  # fmt: skip
+    eight = 2 * parameters + 6 * embedding  # whose moments stay in float32
+    assert kept == {
+        "adamw_torch": 4 * parameters, "paged_adamw_32bit": 8 * parameters, "adamw_8bit": eight,
+        "adamw_bnb_8bit": eight, "paged_adamw_8bit": eight, "lion_8bit": parameters + 3 * embedding, "adafactor": 0,
+    }  # fmt: skip
+    adapters = [
+        plan(composed(*common, "model/lora=rank16", f"trainer.optim={name}"))["memory"]["optimizer"]
+        for name in ("adamw_torch_fused", "adamw_8bit")
+    ]
+    assert adapters[0] == 4 * adapters[1] > 0
+    with pytest.raises(
+        InputError, match=r"trainer\.optim=galore_adamw: plan=true does not know how much it keeps"
+    ):
+        plan(composed(*common, "trainer.optim=galore_adamw"))
+
+
 def test_a_step_takes_the_time_of_its_precision(folder: Path) -> None:
     """All rows of a pass are multiplied at 67 TFLOP/s in float32 on an H100, and at 989 in bfloat16."""
     common = ("task=running_sums", "model=base", f"model.path={folder}", "limit=24", "model.dtype=float32")
