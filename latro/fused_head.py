@@ -18,6 +18,8 @@ from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 CHUNK = 2**26
 """Bytes of logits held at once. Fewer make the products by the weight narrow, and in bfloat16 add up a gradient of the
 whole weight too often."""
+GPU_CHUNK = 2**29
+"""The same on a GPU, where adding up that gradient would cost more than the products do."""
 BLOCK = 2**19
 """Elements that pass through the softmax at once: few enough to stay in a processor's cache."""
 LOGIT_KNOBS = (
@@ -54,7 +56,9 @@ def plain_reason(model: Any) -> str | None:
         return f"its head is a {type(head).__name__}"
     if head.bias is not None:
         return "its head has a bias"
-    if type(head.weight) is not nn.Parameter:  # ZeRO-3's are: its hooks gather them around the head's own call
+    if (
+        type(head.weight) is not nn.Parameter
+    ):  # ZeRO-3's are: its hooks gather them around the head's own call
         return "its head's weight is sharded or quantised"
     if any(isinstance(module, FSDPModule | FullyShardedDataParallel) for module in model.modules()):
         return "FSDP shards it"
@@ -167,7 +171,8 @@ class FrozenHead(torch.autograd.Function):
 
 def chunk_rows(weight_VH: Tensor) -> int:
     """Rows whose logits are held at once."""
-    return max(1, CHUNK // (weight_VH.shape[0] * weight_VH.element_size()))
+    held = CHUNK if weight_VH.device.type == "cpu" else GPU_CHUNK
+    return max(1, held // (weight_VH.shape[0] * weight_VH.element_size()))
 
 
 def row_chunks(hidden_AH: Tensor, weight_VH: Tensor, kept: int) -> Iterator[slice]:

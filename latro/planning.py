@@ -11,7 +11,7 @@ Seconds assume that a share of what the hardware could do at most is reached; se
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from latro.errors import InputError
@@ -95,6 +95,8 @@ class Work:
     batch_rows: int = 64
     fused_head: bool = True
     head_memory: float = 0.0
+    head_chunk: int | None = None
+    """Bytes of logits that the fused head holds at once; None: `HEAD_CHUNK`."""
     share_prompt: bool = False
     packed: bool = False
     """With a shared prompt: whether the rows go through the body as one sequence without padding."""
@@ -224,7 +226,6 @@ def sharded_peak(model: ModelSizes, work: Work, processes: int) -> float:
     Divided are both models' weights, the gradients, and the float32 copy of the weights with its moments; whole are
     activations, head and sampling, and the one layer, embedding or head that is gathered at a time, twice for the next.
     """
-    work = replace(work, fused_head=False)  # a sharded head computes its own logits
     parts = memory_parts(model, work)
     exact = trained_weights(model, work) * 4 + optimizer_bytes(model, work, 4)
     divided = (parts["weights"] + parts["reference"] + parts["gradients"] + exact) / processes
@@ -294,7 +295,7 @@ def head_bytes(model: ModelSizes, work: Work) -> float:
         chunk = 2 * min(PLAIN_CHUNK, scored) * model.vocabulary * 4
         return 2 * logits + chunk + states + head_gradient(model, work)
     kept = 0.0 if work.lora_rank is not None else min(logits, work.head_memory * 2**30)
-    buffer = min(max(HEAD_CHUNK, model.vocabulary * work.weight_bytes), logits - kept)
+    buffer = min(max(work.head_chunk or HEAD_CHUNK, model.vocabulary * work.weight_bytes), logits - kept)
     return kept + buffer + states + head_gradient(model, work)
 
 

@@ -96,6 +96,8 @@ def gathers(model: ModelSizes, work: Work, sharding: str) -> tuple[float, float]
 
 def peak(model: ModelSizes, work: Work, devices: int, sharding: str) -> float:
     """Bytes on each device. ZeRO-3 holds the whole policy while that decodes; under FSDP2 the reference is whole."""
+    if sharding == "fsdp2":
+        work = replace(work, fused_head=False)  # its head computes its own logits
     parts = memory_parts(model, work)
     if sharding == "none":
         return parts["peak"]
@@ -120,8 +122,8 @@ def share(
     links: Links,
 ) -> Share:
     """One device's part of a step of which `work` is its share; `longest` is the longest prompt, for memory."""
-    if sharding != "none":
-        work = replace(work, fused_head=False)  # a sharded head computes its own logits
+    if sharding == "fsdp2":
+        work = replace(work, fused_head=False)  # its head computes its own logits
     seconds = time_parts(model, work, hardware)
     sampled, updated = gathers(model, work, sharding)
     hidden = gather_seconds(updated, devices, links)

@@ -12,6 +12,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from latro.fused_head import GPU_CHUNK
 from latro.hardware import hardware_given
 from latro.models import ModelConfig
 from latro.planning import LOGIT_BYTES, ModelSizes, Work, time_parts
@@ -93,7 +94,7 @@ def latro(cfg: DictConfig, model: ModelSizes, lengths: Lengths, hardware: str) -
         work_of(cfg, config, sampling, instantiate(cfg.scoring), torch.bfloat16),
         prompt=lengths.prompt,
         answer=lengths.answer,
-        fused_head=False,  # a sharded head computes its own logits
+        head_chunk=GPU_CHUNK,
     )
     asked = passes(cfg, instantiate(cfg.objective), sampling)
     steps = int(cfg.max_steps or steps_of(asked, work, lengths.train, drop_last=True))

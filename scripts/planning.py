@@ -23,6 +23,7 @@ from rich.table import Table
 
 from latro.attending import KINDS
 from latro.errors import InputError
+from latro.fused_head import GPU_CHUNK
 from latro.gguf import check_header
 from latro.hardware import Hardware, gpu, hardware_given
 from latro.hub import HubFailure, hub_folder
@@ -88,7 +89,11 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     answer = math.ceil(fmean(tokens(example.answer) for example in examples))
     mean_work = replace(mean_work, prompt=math.ceil(fmean(lengths)), answer=answer)
     longest = max(lengths) + mean_work.rationale + mean_work.answer
-    mean_work = replace(mean_work, packed=packs(cfg, config, scoring, description, longest))
+    mean_work = replace(
+        mean_work,
+        packed=packs(cfg, config, scoring, description, longest),
+        head_chunk=None if on_processor(cfg) else GPU_CHUNK,
+    )
     memory = memory_parts(model, replace(mean_work, prompt=max(lengths)))
     objective = instantiate(cfg.objective)
     most = None
@@ -108,14 +113,18 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     return {"memory": memory, "seconds": seconds, "steps": steps, "hardware": hardware.name}
 
 
+def on_processor(cfg: DictConfig) -> bool:
+    """Whether the plan is for this machine's processor."""
+    return not cfg.hardware and not torch.cuda.is_available()
+
+
 def packs(
     cfg: DictConfig, config: ModelConfig, scoring: ScoringConfig, description: Mapping[str, Any], longest: int
 ) -> bool:
     """Whether rows of up to so many tokens will be scored as one sequence, as `latro.packed_rows.can_pack` decides."""
-    on_processor = not cfg.hardware and not torch.cuda.is_available()
     known = description.get("model_type") in KINDS and config.attention in (None, "sdpa")
     window = exceeded_window(SimpleNamespace(**description), longest)
-    return bool(scoring.share_prompt and scoring.pack_rows and on_processor and known and not window)
+    return bool(scoring.share_prompt and scoring.pack_rows and on_processor(cfg) and known and not window)
 
 
 def read_sizes(config: ModelConfig) -> tuple[dict[str, Any], str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from latro.fused_head import GPU_CHUNK
 from latro.hardware import hardware_given
 from latro.planning import ModelSizes, Work, decode_bytes, flop_parts, time_parts
 from latro.scaling import Links, gather_seconds, gathers
@@ -17,7 +18,7 @@ LLAMA = ModelSizes(
 )
 WORK = Work(
     prompts=1, micro_batches=3, K=16, prompt=96, rationale=500, answer=5, weight_bytes=2, reference_bytes=2,
-    batch_rows=48, checkpointing=True,
+    batch_rows=48, checkpointing=True, head_chunk=GPU_CHUNK,
 )  # fmt: skip
 H100 = hardware_given("H100")
 DEVICES = [1, 2, 4, 8, 16, 32, 64]
@@ -37,7 +38,7 @@ def test_tables_are_what_the_planner_computes(label: str, sharding: str, prompts
 
 
 def test_counts_in_the_text_are_the_planners() -> None:
-    flop = flop_parts(LLAMA, replace(WORK, fused_head=False))  # the page is of sharded weights
+    flop = flop_parts(LLAMA, WORK)
     for what, value in (
         ("sampling", flop["decode"] + flop["prefill"]),
         ("the reference", flop["reference"]),
