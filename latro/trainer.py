@@ -42,6 +42,8 @@ class LatroTrainer(Trainer):
     mean_reward: float | None = None
     """For the batch-mean penalty: the mean answer reward of this process's rows in the step, if it had to be known
     before the first micro-batch."""
+    rows_in_step = tokens_in_step = 0
+    """Of all processes."""
     validation_engine = ""
     """What the validation decodes with, if that is vLLM."""
 
@@ -96,7 +98,6 @@ class LatroTrainer(Trainer):
         self.samples: list[Sample] = []
         self.metrics: list[dict[str, float]] = []
         self.lengths = Lengths()
-        self.rows_in_step = self.tokens_in_step = 0
         needed = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         if len(examples) < needed:
             raise InputError(
