@@ -59,6 +59,10 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
     assert isinstance(given, dict)
     refuse_lost_logs(given)
     refuse_unsaved_best(given)
+    if cfg.patience and given.get("eval_strategy") == "no":
+        raise InputError(
+            f"patience={cfg.patience} with trainer.eval_strategy=no: nothing is evaluated; leave one of them out"
+        )
     on_cpu = bool(given.pop("use_cpu", False)) or not torch.accelerator.is_available()
     settled: dict[str, Any] = {
         "output_dir": str(Path(cfg.output_dir) / "checkpoints"),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import DictConfig
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -14,6 +15,7 @@ from latro.records import Sample
 from scripts.folders import table
 from scripts.measuring import gpu, settle
 from scripts.run import Run
+from scripts.training_story import greater_is_better
 
 SUMMARY = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss")
 BAR = {"reward": "reward", "latro/logp_answer": "logp", "kl": "kl", "completions/mean_length": "len"}
@@ -117,6 +119,39 @@ class BestFound(TrainerCallback):
         place = self.run.checkpoints / f"checkpoint-{state.best_global_step}"
         if state.best_global_step and place.is_dir():
             state.best_model_checkpoint = str(place)
+
+
+class Patience(TrainerCallback):
+    """Ends the training after so many evaluations in a row without a better one, by the metric that chooses `best/`.
+
+    It asks the trainer's own history, which is the same on all processes and kept with every checkpoint.
+    """
+
+    def __init__(self, evaluations: int) -> None:
+        self.evaluations = evaluations
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count those behind the best one."""
+        metric = str(args.metric_for_best_model).removeprefix("eval_")
+        values = [row[f"eval_{metric}"] for row in state.log_history if f"eval_{metric}" in row]
+        best = (max if greater_is_better(args.greater_is_better, metric) else min)(values)
+        since = len(values) - 1 - values.index(best)
+        if since < self.evaluations:
+            return
+        control.should_training_stop = True
+        if state.is_world_process_zero:
+            tqdm.write(
+                f"step {state.global_step}: {since} evaluations without a better {metric} than {best:.3g}; "
+                "the training ends (patience)",
+                file=sys.stderr,
+            )
+
+
+def patience(cfg: DictConfig) -> list[TrainerCallback]:
+    """`Patience` where it is asked for."""
+    return [Patience(cfg.patience)] if cfg.patience else []
 
 
 class ProgressBar(TrainerCallback):

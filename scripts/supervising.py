@@ -15,7 +15,7 @@ from latro.sft import SftBaseline, supervised_row
 from latro.types import Example, LeftOut
 from scripts.arguments import arguments, join_processes, warn_of_rounding
 from scripts.building import build_encoder, build_model, build_task, context_length
-from scripts.callbacks import BestFound, ProgressBar, Recorder
+from scripts.callbacks import BestFound, ProgressBar, Recorder, patience
 from scripts.checking import check_config
 from scripts.finishing import check_push, finish
 from scripts.model_card import SUPERVISED
@@ -59,7 +59,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
             encoder=encoder,
             examples=examples,
             args=args,
-            callbacks=[Recorder(run), BestFound(run), preemption, bar, *callbacks],
+            callbacks=[Recorder(run), BestFound(run), preemption, bar, *patience(cfg), *callbacks],
         )
         validator = Validator(trainer, run, encoder, task, validation, evaluation)
         trainer.validate = validator

@@ -32,7 +32,7 @@ from scripts.building import (
     vllm_config,
     vllm_maker,
 )
-from scripts.callbacks import BestFound, ProgressBar, Recorder, SampleWriter
+from scripts.callbacks import BestFound, ProgressBar, Recorder, SampleWriter, patience
 from scripts.checking import check_config
 from scripts.finishing import check_push, finish
 from scripts.model_card import LATRO
@@ -88,7 +88,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
             sampling=sampling,
             scoring=instantiate(cfg.scoring),
             markers=task.answer_markers,
-            callbacks=[Recorder(run), BestFound(run), preemption, bar, *callbacks],
+            callbacks=[Recorder(run), BestFound(run), preemption, bar, *patience(cfg), *callbacks],
             vllm=vllm_maker(vllm, encoder, [(examples, room), (validation, evaluation.max_tokens)]),
         )
         trainer.validation_engine = evaluation.engine

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from transformers import TrainerControl
 
-from scripts.callbacks import BestFound, Recorder, evaluation_line
+from scripts.callbacks import BestFound, Patience, Recorder, evaluation_line, patience
 from scripts.run import Run
 
 EVERY_KEY_EQUAL = {"loss": 0.0, "frac_reward_zero_std": 1.0, "grad_norm": 1.0}
@@ -108,3 +109,34 @@ def test_the_best_checkpoint_is_found_where_the_run_lies_now(tmp_path: Path) -> 
         state: Any = SimpleNamespace(best_global_step=step, best_model_checkpoint=None)
         BestFound(run).on_train_begin(none, state, none)
         assert state.best_model_checkpoint == named
+
+
+@pytest.mark.parametrize(
+    ("values", "greater", "ends"),
+    [
+        ([0.2, 0.5, 0.4], None, False),
+        ([0.2, 0.5, 0.4, 0.5], None, True),  # as good is not better
+        ([0.2, 0.5, 0.4, 0.6], None, False),
+        ([0.5, 0.2, 0.3, 0.4], False, True),
+        ([0.3], None, False),
+    ],
+)
+def test_training_ends_after_so_many_evaluations_without_a_better_one(
+    values: list[float], greater: bool | None, ends: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args: Any = SimpleNamespace(metric_for_best_model="accuracy_greedy", greater_is_better=greater)
+    history = [{"eval_accuracy_greedy": value} for value in values] + [{"loss": 1.0}]
+    state: Any = SimpleNamespace(log_history=history, global_step=30, is_world_process_zero=True)
+    control = TrainerControl()
+    Patience(2).on_evaluate(args, state, control)
+    assert control.should_training_stop is ends
+    said = capsys.readouterr().err
+    best = min(values) if greater is False else max(values)
+    line = f"step 30: 2 evaluations without a better accuracy_greedy than {best:.3g}; the training ends (patience)"
+    assert (line in said) is ends
+
+
+def test_without_patience_nothing_is_watched() -> None:
+    assert patience(OmegaConf.create({"patience": None})) == []
+    (watcher,) = patience(OmegaConf.create({"patience": 3}))
+    assert watcher.evaluations == 3

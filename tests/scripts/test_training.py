@@ -157,6 +157,23 @@ def await_progress(samples: Path, process, timeout: float = 60) -> None:
         time.sleep(0.002)
 
 
+def test_a_training_that_does_not_get_better_ends_when_patience_does(cache, tmp_path, capsys):
+    """At a rate of zero nothing changes: the start, and two evaluations that are no better."""
+    knobs = (
+        "patience=2",
+        "max_steps=9",
+        "trainer.learning_rate=0",
+        "trainer.eval_steps=1",
+        "trainer.save_steps=1",
+    )
+    from scripts.training import train
+    from tests.scripts.training_worker import configuration
+
+    train(configuration([*TOY, f"model.cache={cache}", f"output_dir={tmp_path}/run", *knobs]))
+    assert json.loads((tmp_path / "run/results.json").read_text())["training"]["steps"] == 2
+    assert "2 evaluations without a better accuracy_greedy" in capsys.readouterr().err
+
+
 PAIR = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
 
 

@@ -134,3 +134,11 @@ def test_small_updates_of_rounded_weights_are_warned_of_unless_a_launcher_keeps_
     args = SimpleNamespace(deepspeed=None, fsdp=None, learning_rate=5e-7, bf16=False, fp16=False)
     arguments.warn_of_rounding(model, args)  # type: ignore[arg-type]
     assert ("updates of 5e-07 are smaller than its rounding" in capsys.readouterr().err) == warned
+
+
+@pytest.mark.parametrize("script", ["train_latro", "train_sft"])
+def test_patience_without_evaluations_is_refused(script: str) -> None:
+    group = script.removeprefix("train_")
+    cfg = config(script, f"experiment={group}/smoke", "patience=3", "trainer.eval_strategy=no")
+    with pytest.raises(InputError, match=r"patience=3 with trainer\.eval_strategy=no: nothing is evaluated"):
+        arguments.arguments(cfg)
