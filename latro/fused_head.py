@@ -56,9 +56,8 @@ def plain_reason(model: Any) -> str | None:
         return f"its head is a {type(head).__name__}"
     if head.bias is not None:
         return "its head has a bias"
-    if (
-        type(head.weight) is not nn.Parameter
-    ):  # ZeRO-3's are: its hooks gather them around the head's own call
+    # ZeRO-3's is a plain one, which its hooks gather around the head's own call.
+    if type(head.weight) is not nn.Parameter:
         return "its head's weight is sharded or quantised"
     if any(isinstance(module, FSDPModule | FullyShardedDataParallel) for module in model.modules()):
         return "FSDP shards it"

@@ -220,24 +220,6 @@ def highest(work: Work, update: float, sampling: float) -> float:
     return max(update, sampling) + work.vllm_bytes
 
 
-def sharded_peak(model: ModelSizes, work: Work, processes: int) -> float:
-    """Bytes on each of several devices under ZeRO-3 or FSDP2 in mixed precision.
-
-    Divided are both models' weights, the gradients, and the float32 copy of the weights with its moments; whole are
-    activations, head and sampling, and the one layer, embedding or head that is gathered at a time, twice for the next.
-    """
-    parts = memory_parts(model, work)
-    exact = trained_weights(model, work) * 4 + optimizer_bytes(model, work, 4)
-    divided = (parts["weights"] + parts["reference"] + parts["gradients"] + exact) / processes
-    again = layer_activations(model, work) if work.checkpointing else 0.0
-    gathered = 2 * max(model.layer, model.matrix) * work.weight_bytes
-    return (
-        divided
-        + gathered
-        + highest(work, parts["activations"] + max(parts["head"], again), parts["sampling"])
-    )
-
-
 def body_tokens(work: Work) -> int:
     """Tokens that go through the body together."""
     behind = work.rationale + work.answer

@@ -15,9 +15,9 @@ from latro.planning import (
     ModelSizes,
     Work,
     highest,
+    layer_activations,
     memory_parts,
     optimizer_bytes,
-    sharded_peak,
     time_parts,
     trained_weights,
 )
@@ -94,18 +94,43 @@ def gathers(model: ModelSizes, work: Work, sharding: str) -> tuple[float, float]
     return whole * work.rationale * rounds, policy
 
 
+def sharded_peak(model: ModelSizes, work: Work, processes: int) -> float:
+    """Bytes on each of several devices under ZeRO-3 or FSDP2 in mixed precision.
+
+    Divided are both models' weights, the gradients, and the float32 copy of the weights with its moments; whole are
+    activations, head and sampling, and the one layer, embedding or head that is gathered at a time, twice for the next.
+    """
+    parts = memory_parts(model, work)
+    exact = exact_bytes(model, work)
+    divided = (parts["weights"] + parts["reference"] + parts["gradients"] + exact) / processes
+    again = layer_activations(model, work) if work.checkpointing else 0.0
+    gathered = 2 * max(model.layer, model.matrix) * work.weight_bytes
+    return (
+        divided
+        + gathered
+        + highest(work, parts["activations"] + max(parts["head"], again), parts["sampling"])
+    )
+
+
+def exact_bytes(model: ModelSizes, work: Work) -> float:
+    """Bytes of the trained weights' float32 copy with the optimizer's moments, all shards together."""
+    return trained_weights(model, work) * 4 + optimizer_bytes(model, work, 4)
+
+
+def as_sharded(work: Work, sharding: str) -> Work:
+    """The work as it is done where weights are sharded so: FSDP2's head computes its own logits."""
+    return replace(work, fused_head=False) if sharding == "fsdp2" else work
+
+
 def peak(model: ModelSizes, work: Work, devices: int, sharding: str) -> float:
     """Bytes on each device. ZeRO-3 holds the whole policy while that decodes; under FSDP2 the reference is whole."""
-    if sharding == "fsdp2":
-        work = replace(work, fused_head=False)  # its head computes its own logits
+    work = as_sharded(work, sharding)
     parts = memory_parts(model, work)
     if sharding == "none":
         return parts["peak"]
     elsewhere = (devices - 1) / devices
-    exact = trained_weights(model, work) * 4 + optimizer_bytes(model, work, 4)
-    sampling = (parts["weights"] + parts["reference"] + exact) / devices + highest(
-        work, 0.0, parts["sampling"]
-    )
+    resident = parts["weights"] + parts["reference"] + exact_bytes(model, work)
+    sampling = resident / devices + highest(work, 0.0, parts["sampling"])
     if sharding == "zero3":
         sampling += 0.0 if work.vllm_samples else parts["weights"] * elsewhere
         return max(sharded_peak(model, work, devices), sampling)
@@ -122,9 +147,7 @@ def share(
     links: Links,
 ) -> Share:
     """One device's part of a step of which `work` is its share; `longest` is the longest prompt, for memory."""
-    if sharding == "fsdp2":
-        work = replace(work, fused_head=False)  # its head computes its own logits
-    seconds = time_parts(model, work, hardware)
+    seconds = time_parts(model, as_sharded(work, sharding), hardware)
     sampled, updated = gathers(model, work, sharding)
     hidden = gather_seconds(updated, devices, links)
     return Share(

@@ -116,7 +116,7 @@ class LatroTrainer(Trainer):
             return [], None
         indices, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         sizes = [len(batch["index"]) for batch in indices]
-        flat = self.balanced([self.examples[i] for batch in indices for i in batch["index"].tolist()])
+        flat = self.balanced([i for batch in indices for i in batch["index"].tolist()])
         prompts = [self.encoder.prompt_ids(example.prompt) for example in flat]
         elsewhere = self.vllm if self.sampling.engine == VLLM else None
         with self.generating(to_sample=True) as model:
@@ -149,15 +149,15 @@ class LatroTrainer(Trainer):
         self.mean_reward = self.mean_answer_reward(inputs) if several else None
         return inputs, self.rows_in_step
 
-    def balanced(self, examples: Sequence[Example]) -> list[Example]:
-        """As many examples of those that all processes have in this step, dealt by how much there is to draw.
+    def balanced(self, indices: Sequence[int]) -> list[Example]:
+        """As many of the examples that all processes have in this step, dealt by how much there is to draw.
 
         The published code's penalty is a mean over what a process was given, so there each keeps its own.
         """
         processes = self.accelerator.num_processes
         if processes == 1 or not self.sampling.balance or self.objective_config.penalty == Penalty.BATCH_MEAN:
-            return list(examples)
-        everyone: list[Example] = gather_object(list(examples))
+            return [self.examples[i] for i in indices]
+        everyone = [self.examples[i] for i in gather_object(list(indices))]
         shares = dealt(self.lengths.expected([example.id for example in everyone]), processes)
         return [everyone[place] for place in shares[self.accelerator.process_index]]
 

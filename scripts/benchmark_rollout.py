@@ -16,10 +16,11 @@ import torch
 from latro.encoding import Encoder
 from latro.models import ModelConfig, load_policy
 from latro.pretraining import TinyLlamaShape, byte_tokenizer, tiny_llama
+from latro.rollout.limits import column_bytes
 from latro.sampling import LowPrecisionCopy, SamplingConfig, cut, sample_rationales
 from latro.tasks.gsm8k import Gsm8k
 from latro.types import Example
-from scripts.benchmark_schemes import COPIES, chosen, copies_pay, held_to_bars
+from scripts.benchmark_schemes import COPIES, chosen, held_to_bars, possible
 from scripts.measuring import (
     MB,
     Spent,
@@ -133,6 +134,15 @@ def full_bench(
     return bench_of(loaded.model.to(device), encoder, examples, task.answer_markers)
 
 
+def bench_for(
+    name: str, size: RolloutSize, model_path: str | None, data_path: str | None, dtype: str, device: str
+) -> Bench:
+    """The made-up model for `small`, the real one else."""
+    if name == "small":
+        return small_bench(size, device)
+    return full_bench(size, model_path, data_path, dtype, device)
+
+
 def bench_of(model: Any, encoder: Encoder, examples: Sequence[Example], markers: Sequence[str]) -> Bench:
     """A bench whose model does not drop out."""
     prompts = [encoder.prompt_ids(example.prompt) for example in examples]
@@ -240,14 +250,9 @@ def rollout_rows(
 
     `small` needs nothing; `full` takes model and questions from the hub where no path is given. schemes: see `chosen`.
     """
-    copies = copies_pay(size, dtype, device)
-    taken = chosen([name for name in SCHEMES if copies or name != COPIES], schemes)
+    taken = chosen(possible(SCHEMES, size, dtype, device), schemes)
     shape = SIZES[size]
-    bench = (
-        small_bench(shape, device)
-        if size == "small"
-        else full_bench(shape, model_path, data_path, dtype, device)
-    )
+    bench = bench_for(size, shape, model_path, data_path, dtype, device)
     for name in taken:
         SCHEMES[name](bench, shortest(shape), seed)
     calls = {f"{shape.name}, {name}": partial(SCHEMES[name], bench, shape) for name in taken}
@@ -288,9 +293,7 @@ def ceilings(
     Products are those with weights, once a decoded token. Read are the weights, once a call of the model, and the keys
     and values of a token's own continuation and of its prompt: by ours once for the rows of a prompt.
     """
-    parameters, config = bench.model.num_parameters(), bench.model.config
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    column = 2 * config.num_hidden_layers * config.num_key_value_heads * width * dtype.itemsize
+    parameters, column = bench.model.num_parameters(), column_bytes(bench.model.config, dtype.itemsize)
     prompt = sum(map(len, bench.prompts)) / len(bench.prompts)
     prompt /= 1 if scheme == "published" else size.K
     flops = [2.0 * parameters * o.decoded for o in outcomes]
@@ -334,7 +337,7 @@ def row(size: RolloutSize, scheme: str, outcomes: Sequence[Outcome], bench: Benc
 def rollout_failures(size: str, rows: Sequence[dict]) -> list[str]:
     """One line for each bar that is missed."""
     shape, by_scheme = SIZES[size], {row["scheme"]: row for row in rows}
-    mine = by_scheme[held_to_bars(list(by_scheme))]
+    mine = by_scheme[held_to_bars(by_scheme)]
     bars = (
         ("times_decoded_per_s", shape.least_tokens, "tokens"),
         ("times_finished_per_s", shape.least_finished, "finished rationales"),

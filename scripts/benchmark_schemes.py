@@ -5,7 +5,7 @@ runs. `ours, bfloat16 copies` draws the rationales, and scores by the reference,
 policy, whose own passes stay as they are: what the recipes do where the machine is fast in bfloat16.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from latro.errors import InputError
 from latro.precision import bfloat16_is_fast, processor_is_fast
@@ -20,26 +20,31 @@ def copies_pay(size: str, dtype: str, device: str) -> bool:
     return size == "full" and dtype == "float32" and fast()
 
 
-def chosen(possible: Sequence[str], names: Sequence[str] | None) -> list[str]:
-    """The possible schemes, those of them that are named, in their order.
+def possible(schemes: Iterable[str], size: str, dtype: str, device: str) -> list[str]:
+    """Those of a part's schemes that can be measured here."""
+    return [name for name in schemes if name != COPIES or copies_pay(size, dtype, device)]
 
-    possible: those of a part of a step; a name that only another part knows is no error.
+
+def chosen(of_part: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    """The possible schemes of a part of a step, those of them that are named, in their order.
+
+    A name that only another part knows is no error.
     Raises InputError where a name is unknown, cannot be measured here, or where nothing is left to compare.
     """
     if names is None:
-        return list(possible)
+        return list(of_part)
     for name in names:
         if name not in NAMES:
             raise InputError(f"schemes={list(names)}: {name!r} is none of {', '.join(map(repr, NAMES))}")
-    if COPIES in names and COPIES not in possible:
+    if COPIES in names and COPIES not in of_part:
         raise InputError(
             f"schemes={list(names)}: {COPIES!r} takes size=full, dtype=float32 and a device that multiplies bfloat16"
         )
     if "published" not in names or not {"ours", COPIES} & set(names):
         raise InputError(f"schemes={list(names)}: ratios are of 'published' and of ours; name both")
-    return [name for name in possible if name in names]
+    return [name for name in of_part if name in names]
 
 
-def held_to_bars(names: Sequence[str]) -> str:
+def held_to_bars(names: Collection[str]) -> str:
     """The scheme of ours that the bars are held against: with bfloat16 copies where that was measured."""
     return COPIES if COPIES in names else "ours"

@@ -2,8 +2,8 @@
 
 `published` is the released code's rollout and update, drawn in batches of its data loader's three prompts. `stock
 RLOO` is trl's own trainer; its reward costs nothing and it scores no answer, so it does less. `ours` is the trainer
-that `train_latro` runs, also with bfloat16 copies. Each begins with a fresh optimizer and a
-rate of zero, so that every round meets the same policy.
+that `train_latro` runs, also with bfloat16 copies. Each begins with a fresh optimizer and a rate of zero, so that every
+round meets the same policy.
 """
 
 import copy
@@ -28,8 +28,8 @@ from latro.precision import cast_weights
 from latro.sampling import SamplingConfig, cut
 from latro.scored_tokens import ScoringConfig
 from latro.trainer import LatroTrainer
-from scripts.benchmark_rollout import Bench, RolloutSize, full_bench, small_bench
-from scripts.benchmark_schemes import COPIES, chosen, copies_pay, held_to_bars
+from scripts.benchmark_rollout import Bench, RolloutSize, bench_for
+from scripts.benchmark_schemes import COPIES, chosen, held_to_bars, possible
 from scripts.measuring import Spent, fair_clock, in_turn, matmul_rate, spent, work_seconds
 from scripts.published_rollout import published_rollout
 from scripts.published_scheme import published_update
@@ -253,14 +253,9 @@ def step_rows(
     Raises InputError where prompts fill no whole batches, or schemes leave nothing to compare.
     """
     quiet_libraries()
-    copies = copies_pay(size, dtype, device)
-    taken = chosen([name for name in SCHEMES if copies or name != COPIES], schemes)
+    taken = chosen(possible(SCHEMES, size, dtype, device), schemes)
     shape = SIZES[size] if prompts is None else with_prompts(SIZES[size], prompts)
-    bench = (
-        small_bench(shape.rollout, device)
-        if size == "small"
-        else full_bench(shape.rollout, model_path, data_path, dtype, device)
-    )
+    bench = bench_for(size, shape.rollout, model_path, data_path, dtype, device)
     few = replace(shape, rollout=replace(shape.rollout, prompts=shape.prompts_scored, K=2, max_tokens=2))
     for name in taken:  # what is imported and allocated once is no scheme's cost
         SCHEMES[name](bench, few, seed)
@@ -328,7 +323,7 @@ def step_failures(size: str, rows: Sequence[dict]) -> list[str]:
     shape = SIZES[size]
     by_scheme = {row["scheme"]: row[f"{row['clock']}_seconds"] for row in rows}
     least = {"published": shape.least_published, "stock RLOO": shape.least_stock}
-    mine = held_to_bars(list(by_scheme))
+    mine = held_to_bars(by_scheme)
     ahead = {name: by_scheme[name] / by_scheme[mine] for name in least if name in by_scheme}
     return [
         f"{rows[0]['shape']}: {name!r} takes {times:.2f} times as long as {mine!r}, not {least[name]}"

@@ -112,10 +112,14 @@ def fewest(rows: int, device: torch.device) -> int:
 
 def row_bytes(config: Any, longest: int, itemsize: int) -> int:
     """Bytes of one row in flight: keys and values of every layer, and the scores of one token."""
+    return int(column_bytes(config, itemsize) * longest + LOGIT_BYTES * config.vocab_size)
+
+
+def column_bytes(config: Any, itemsize: int) -> int:
+    """Bytes of one token's keys and values in every layer."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    cache = 2 * config.num_hidden_layers * heads * width * itemsize * longest
-    return int(cache + LOGIT_BYTES * config.vocab_size)
+    return int(2 * config.num_hidden_layers * heads * width * itemsize)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -163,16 +163,15 @@ class PrincipleAdapter:
                 texts[name] = Reflection.output_extractor(reply)["new_instruction"]
         return texts
 
-    def reflect(self, prompt: Any) -> str | None:
+    def reflect(self, prompt: str) -> str | None:
         """GEPA's reflection model: the optimizer's chat; None if it gives no whole reply."""
-        text = prompt if isinstance(prompt, str) else "\n".join(str(turn["content"]) for turn in prompt)
         chat, config = self.learning.optimizer_chat, self.learning.config.optimizer
         tag = f"gepa/reflect-{self.reflections:04d}"
         self.reflections += 1
         try:
             reply = self._on_loop(
                 lambda: chat.reply(
-                    [Message(role="user", content=text)],
+                    [Message(role="user", content=prompt)],
                     max_tokens=config.max_tokens,
                     temperature=config.temperature,
                     seed=self.learning.config.seed,

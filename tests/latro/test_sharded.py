@@ -1,7 +1,6 @@
 """FSDP2 on two gloo processes: scores, gradients and draws are those of one process with whole weights."""
 
-import multiprocessing
-from multiprocessing.queues import Queue
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from latro.likelihood import likelihood
 from latro.rollout.base import Request
 from latro.rollout.continuous import ContinuousEngine
 from latro.scored_tokens import ScoringConfig
+from tests.latro.pairs import in_pair
 from tests.latro.tiny_models import tiny_model, tiny_tokenizer
 
 WAYS = (ScoringConfig(), ScoringConfig(share_prompt=True))
@@ -48,8 +48,8 @@ def drawn(model: Any) -> list[tuple[int, ...]]:
     return [c.tokens for c in ContinuousEngine(2).continuations(model, encoder, request)]
 
 
-def sharded(rank: int, rendezvous: str, answers: Queue) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+def sharded(rank: int) -> tuple[float, list[dict[str, list]], list[tuple[int, ...]]]:
+    """The share of the weights held here; gradients by each way of scoring, of a batch of one's own; draws."""
     mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (2,))
     model = tiny_model("llama", tiny_tokenizer("llama"))
     for layer in model.model.layers:
@@ -57,24 +57,11 @@ def sharded(rank: int, rendezvous: str, answers: Queue) -> None:
     fully_shard(model, mesh=mesh)
     share = sum(p.to_local().numel() for p in model.parameters()) / sum(p.numel() for p in model.parameters())
     gradients = [learned(model, [group(rank)], scoring) for scoring in WAYS]
-    tokens = drawn(model)
-    if rank == 0:
-        answers.put((share, [{n: g.tolist() for n, g in each.items()} for each in gradients], tokens))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    return share, [{n: g.tolist() for n, g in each.items()} for each in gradients], drawn(model)
 
 
-def test_two_processes_that_share_weights_learn_and_draw_as_one(tmp_path) -> None:
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    processes = [
-        context.Process(target=sharded, args=(rank, str(tmp_path / "meet"), answers)) for rank in (0, 1)
-    ]
-    for process in processes:
-        process.start()
-    share, gradients, tokens = answers.get(timeout=200)
-    for process in processes:
-        process.join()
+def test_two_processes_that_share_weights_learn_and_draw_as_one(tmp_path: Path) -> None:
+    (share, gradients, tokens), _ = in_pair(sharded, tmp_path)
     assert 0.45 < share < 0.55
     model = tiny_model("llama", tiny_tokenizer("llama"))
     for scoring, found in zip(WAYS, gradients, strict=True):

@@ -154,11 +154,13 @@ def test_each_process_takes_its_share_of_what_all_have(rank, share, monkeypatch)
         return Example(id=name, question="?", prompt="?", answer="!", gold="1")
 
     everyone = [example(name) for name in "abcd"]
-    mine = everyone[2 * rank : 2 * rank + 2]
+    mine = [2 * rank, 2 * rank + 1]
+    own = [everyone[index] for index in mine]
     lengths = Lengths()
     lengths.mean = {"a": 10.0, "b": 90.0, "c": 50.0, "d": 40.0}
-    monkeypatch.setattr(trainer, "gather_object", lambda given: everyone)
+    monkeypatch.setattr(trainer, "gather_object", lambda given: [0, 1, 2, 3])
     stand_in = SimpleNamespace(
+        examples=everyone,
         accelerator=SimpleNamespace(num_processes=2, process_index=rank),
         sampling=SamplingConfig(),
         objective_config=ObjectiveConfig(),
@@ -166,11 +168,10 @@ def test_each_process_takes_its_share_of_what_all_have(rank, share, monkeypatch)
     )
     assert [found.id for found in LatroTrainer.balanced(stand_in, mine)] == share
     stand_in.sampling = SamplingConfig(balance=False)
-    assert LatroTrainer.balanced(stand_in, mine) == mine
+    assert LatroTrainer.balanced(stand_in, mine) == own
     stand_in.sampling, stand_in.objective_config = SamplingConfig(), ObjectiveConfig(preset="official_code")
-    assert (
-        LatroTrainer.balanced(stand_in, mine) == mine
-    )  # its penalty is a mean over what a process was given
+    # Its penalty is a mean over what a process was given.
+    assert LatroTrainer.balanced(stand_in, mine) == own
 
 
 def test_of_several_processes_lengths_are_kept_with_a_checkpoint_and_taken_up(tmp_path: Path) -> None:

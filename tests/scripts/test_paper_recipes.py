@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from latro.planning import Work, memory_parts, sharded_peak
+from latro.planning import Work, memory_parts
+from latro.scaling import sharded_peak
 from scripts.latro_sizes import MODELS, paper
 from scripts.paper_plan import LENGTHS, SIZES, evaluation, latro, needs, sft
 from scripts.reproduction import Row, Stage

@@ -1,9 +1,7 @@
 """What goes to the plain engine, and how many rows fit. Without these, a model could be sampled wrongly in silence."""
 
 import math
-import multiprocessing
 from dataclasses import dataclass, replace
-from multiprocessing.queues import Queue
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from latro.rollout.limits import fewest, find_obstacle, rotary_reach, row_bytes,
 from latro.rollout.plain import GenerateEngine
 from scripts.building import context_length
 from tests.fakes import table_model
+from tests.latro.pairs import in_pair
 from tests.latro.tiny_models import tiny_model, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer("mistral")
@@ -130,23 +129,12 @@ def test_rows_are_chosen_from_half_of_the_free_memory(monkeypatch: pytest.Monkey
     assert 1 <= rows_that_fit(model, 100) <= 256
 
 
-def smallest_of(rank: int, rendezvous: str, answers: Queue) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    answers.put(fewest(7 - 3 * rank, torch.device("cpu")))
-    torch.distributed.destroy_process_group()
+def smallest_of(rank: int) -> int:
+    return fewest(7 - 3 * rank, torch.device("cpu"))
 
 
-def test_processes_agree_on_the_fewest_rows(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    processes = [
-        context.Process(target=smallest_of, args=(rank, str(tmp_path / "meet"), answers)) for rank in (0, 1)
-    ]
-    for process in processes:
-        process.start()
-    assert [answers.get(timeout=100) for _ in processes] == [4, 4]
-    for process in processes:
-        process.join()
+def test_processes_agree_on_the_fewest_rows(tmp_path: Path):
+    assert in_pair(smallest_of, tmp_path) == [4, 4]
 
 
 def test_rows_that_share_weights_are_agreed_on(monkeypatch: pytest.MonkeyPatch):
