@@ -52,13 +52,18 @@ def config(folder: Path, *overrides: str):
 
 
 def log_entries(content: bytes) -> Iterator[bytes]:
-    """Entries of a log of LevelDB's format: blocks of 32 KiB, fragments behind headers of 7 bytes; W&B's own before."""
+    """Entries of a log of LevelDB's format: blocks of 32 KiB, fragments behind headers of 7 bytes; W&B's own before.
+
+    A fragment that is not whole yet ends them: the file is read while it is written.
+    """
     place, entry = 7, b""
     while place + 7 <= len(content):
         if 32768 - place % 32768 < 7:
             place += 32768 - place % 32768
             continue
         length, kind = struct.unpack("<HB", content[place + 4 : place + 7])
+        if place + 7 + length > len(content):
+            return
         entry += content[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or the last fragment
