@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
+from latro.liger_head import liger_logprob
+
 CHUNK = 2**26
 """Bytes of logits held at once. Fewer make the products by the weight narrow, and in bfloat16 add up a gradient of the
 whole weight too often."""
@@ -79,11 +81,17 @@ def replaced_forward(head: nn.Module, forward: Callable[[Tensor], Tensor]) -> It
 
 
 def head_logprob(
-    hidden_AH: Tensor, weight_VH: Tensor, token_A: Tensor, scale_A: Tensor, memory: float
+    hidden_AH: Tensor,
+    weight_VH: Tensor,
+    token_A: Tensor,
+    scale_A: Tensor,
+    memory: float,
+    *,
+    liger: bool = False,
 ) -> Tensor:
     """[A] log softmax(scale · hidden @ weightᵀ) at the given tokens, nats, in float32 at least.
 
-    `memory` bytes of logits may be kept for the backward pass.
+    `memory` bytes of logits may be kept for the backward pass. liger: by Liger's kernels, which keep none.
     """
     kind = hidden_AH.device.type
     if torch.is_autocast_enabled(
@@ -91,6 +99,8 @@ def head_logprob(
     ):  # its gradient is taken outside autocast, so the precision is settled here
         low = torch.get_autocast_dtype(kind)
         hidden_AH, weight_VH = hidden_AH.to(low), weight_VH.to(low)
+    if liger and len(token_A):
+        return liger_logprob(hidden_AH, weight_VH, token_A, scale_A)
     if not torch.is_grad_enabled() or not (hidden_AH.requires_grad or weight_VH.requires_grad):
         parts = [
             chunk_logprob(logits_CV, token_A[rows], scale_A[rows])[0]

@@ -88,8 +88,16 @@ def token_logprob(
             """[A, 1] log-probabilities in place of logits."""
             hidden_SH = hidden[keep_BT] if hidden.ndim == 3 else hidden
             scale_A = tokens.scale_A(wide(hidden.dtype))
-            memory = scoring.head_memory * 2**30
-            made.append(head_logprob(hidden_SH[place_A], head.weight, tokens.token_A, scale_A, memory))
+            made.append(
+                head_logprob(
+                    hidden_SH[place_A],
+                    head.weight,
+                    tokens.token_A,
+                    scale_A,
+                    scoring.head_memory * 2**30,
+                    liger=scoring.liger_head,
+                )
+            )
             return made[0][:, None]
 
         with replaced_forward(head, forward):

@@ -15,6 +15,8 @@ class ScoringConfig:
     head_memory: float = 0.0
     """GiB of logits that the fused head may keep for its backward pass; what does not fit is computed again:
     1.6% of an update's products for 8B parameters, 15% for 91M parameters and a vocabulary of 128k."""
+    liger_head: bool = False
+    """On a GPU: let Liger's kernels be the fused head (extra `liger`)."""
     share_prompt: bool = False
     """Run a prompt once for all its rationales. Not with activation checkpointing."""
     pack_rows: bool = True
@@ -27,6 +29,10 @@ class ScoringConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.head_memory < math.inf:
             raise InputError(f"scoring.head_memory={self.head_memory}: GiB, must not be negative or infinite")
+        if self.liger_head and not self.fused_head:
+            raise InputError(
+                "scoring.liger_head=true with scoring.fused_head=false: it is a fused head; choose one of the two"
+            )
         if self.rows is not None and self.rows < 1:
             raise InputError(f"scoring.rows={self.rows} must be positive, or null")
         if self.rows and self.share_prompt:

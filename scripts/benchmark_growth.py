@@ -1,6 +1,6 @@
-"""How does the cost grow with K, rationale length, model size and episodes? Curves with the fitted exponent.
+"""How does the cost grow with K, lengths, vocabulary, model size and episodes? Curves with the fitted exponent.
 
-    python -m scripts.benchmark_growth [K=[2,4,8]] [rationale=[50,100]] [hidden=[64,128]] [episodes=[]]
+    python -m scripts.benchmark_growth [K=[2,4,8]] [rationale=[50,100,200]] [hidden=[64,128,256]] [episodes=[]]
 
 One thing is changed at a time. The cost is processor time: of the published scheme's update and of ours, of decoding
 (`ContinuousEngine`, nothing ends early), and of an agent's episodes against a server on loopback. The exponent is the
@@ -28,9 +28,14 @@ if TYPE_CHECKING:
 
     from scripts.benchmark_update import UpdateShape
 
-CURVES = ("K", "rationale", "hidden", "episodes")
+CURVES = ("K", "prompt", "rationale", "vocabulary", "hidden", "episodes")
 SCHEMES = ("published", "ours", "rollout")
-UNITS = {"K": "K, rationales", "rationale": "rationale, tokens", "episodes": "episodes at once"}
+UNITS = {
+    "K": "K, rationales",
+    "prompt": "prompt, tokens",
+    "rationale": "rationale, tokens",
+    "episodes": "episodes at once",
+}
 """How a size is called in the picture."""
 
 
@@ -39,7 +44,7 @@ class Curve:
     """One cost over one size."""
 
     over: str
-    """`K`, `rationale`, `parameters` or `episodes`."""
+    """`K`, `prompt`, `rationale`, `vocabulary`, `parameters` or `episodes`."""
     of: str
     sizes: list[float]
     cpu_seconds: list[float]

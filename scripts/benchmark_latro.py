@@ -12,52 +12,65 @@ shape names.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from latro.errors import InputError
+from scripts.benchmark_sizes import LEAST, choices
 from scripts.entry import script
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 SIZES = ("small", "full")
+DECODED = ("rationale", "K")
+"""Sizes that a real model and real questions leave open."""
 
 
-def measure_update(cfg: DictConfig) -> tuple[list[dict], list[str]]:
-    """Rows and failures of scoring and backward pass."""
-    from scripts.benchmark_update import SHAPES, shortened, update_failures, update_rows
-
-    rows: list[dict] = []
-    failed: list[str] = []
-    for number, shape in enumerate(SHAPES[cfg.size]):
-        if cfg.shapes is None or number in cfg.shapes:
-            shape = shortened(shape, cfg.shrink)
-            new = update_rows(
-                shape, cfg.rounds, cfg.seed, device_of(cfg), say=lambda line: print(line, file=sys.stderr)
-            )
-            rows += new
-            failed += update_failures(shape, new)
-    return rows, failed
+Measured = Iterator[tuple[list[dict], list[str]]]
+"""Of one size after another: rows (with at least part, shape, scheme, cpu_seconds), and what failed."""
 
 
-def measure_rollout(cfg: DictConfig) -> tuple[list[dict], list[str]]:
-    """Rows and failures of drawing rationales."""
-    from scripts.benchmark_rollout import rollout_failures, rollout_rows
+def measure_update(cfg: DictConfig) -> Measured:
+    """Scoring and backward pass."""
+    from scripts.benchmark_update import SHAPES, shortened, update_failures, update_rows, varied
 
-    rows = rollout_rows(cfg.size, **real_model(cfg), schemes=cfg.schemes)
-    return rows, rollout_failures(cfg.size, rows)
+    own = [
+        shape for number, shape in enumerate(SHAPES[cfg.size]) if cfg.shapes is None or number in cfg.shapes
+    ]
+    for shape, chosen in product(own, choices(cfg.vary, LEAST)):
+        size = varied(shortened(shape, cfg.shrink), chosen)
+        rows = update_rows(size, cfg.rounds, cfg.seed, device_of(cfg), say=progress)
+        yield rows, update_failures(size, rows)
 
 
-def measure_step(cfg: DictConfig) -> tuple[list[dict], list[str]]:
-    """Rows and failures of whole steps."""
-    from scripts.benchmark_step import step_failures, step_rows
+def measure_rollout(cfg: DictConfig) -> Measured:
+    """Drawing rationales."""
+    from scripts.benchmark_rollout import SIZES, rollout_failures, rollout_rows
 
-    rows = step_rows(cfg.size, **real_model(cfg), prompts=cfg.prompts, schemes=cfg.schemes)
-    return rows, step_failures(cfg.size, rows)
+    for chosen in choices(cfg.vary, DECODED):
+        size = SIZES[cfg.size].varied(chosen)
+        rows = rollout_rows(size, **real_model(cfg))
+        yield rows, rollout_failures(size, rows)
+
+
+def measure_step(cfg: DictConfig) -> Measured:
+    """Whole steps."""
+    from scripts.benchmark_step import SIZES, step_failures, step_rows
+
+    for chosen in choices(cfg.vary, DECODED):
+        size = SIZES[cfg.size].varied(chosen, cfg.prompts)
+        rows = step_rows(size, **real_model(cfg))
+        yield rows, step_failures(size, rows)
+
+
+def progress(line: str) -> None:
+    """Say how far it is."""
+    print(line, file=sys.stderr)
 
 
 def device_of(cfg: DictConfig) -> str:
@@ -72,24 +85,25 @@ def device_of(cfg: DictConfig) -> str:
 
 
 def real_model(cfg: DictConfig) -> dict[str, Any]:
-    """What the parts that decode are given: how often, from which seed, with which model and questions."""
+    """What the parts that decode are given beside sizes."""
     return {
         "rounds": cfg.rounds,
         "seed": cfg.seed,
         "model_path": cfg.model_path,
         "data_path": cfg.data_path,
         "dtype": cfg.dtype,
+        "schemes": cfg.schemes,
         "device": device_of(cfg),
-        "say": lambda line: print(line, file=sys.stderr),
+        "say": progress,
     }
 
 
-PARTS: dict[str, Callable[[DictConfig], tuple[list[dict], list[str]]]] = {
+PARTS: dict[str, Callable[[DictConfig], Measured]] = {
     "update": measure_update,
     "rollout": measure_rollout,
     "step": measure_step,
 }
-"""Parts of a step by name: each gives rows (with at least part, shape, scheme, cpu_seconds) and failures."""
+"""Parts of a step by name."""
 
 
 def table(rows: Sequence[dict]) -> "Table":
@@ -179,8 +193,8 @@ def main(cfg: DictConfig) -> None:
     rows: list[dict] = []
     failed: list[str] = []
     for part in cfg.parts:
-        new, wrong = PARTS[part](cfg)
-        rows, failed = rows + new, failed + wrong
+        for new, wrong in PARTS[part](cfg):
+            rows, failed = rows + new, failed + wrong
     Console(width=None if sys.stdout.isatty() else 160).print(table(rows))
     if run is not None:
         run.write_json("results", {"rows": rows, "failures": failed})

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import DictConfig
 
@@ -21,7 +21,9 @@ from scripts.entry import script
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from scripts.throughput import Memory, Rate
+    from scripts.throughput import Alone, Memory, Rate
+
+    Figures = TypeVar("Figures", Alone, Rate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,8 @@ class Findings:
 
     rates: "list[Rate]"
     """One for each number of episodes: medians over the repeats."""
+    alone: "Alone"
+    """What one call at a time costs without an agent: medians over the repeats."""
     memory: "Memory"
     webshop_steps: float
     """A second of CPU."""
@@ -43,7 +47,14 @@ def measure(cfg: DictConfig) -> Findings:
 
     from scripts.casting import environment_factory
     from scripts.loopback import loopback
-    from scripts.throughput import Setting, import_seconds, measure_memory, measure_rate, steps_per_second
+    from scripts.throughput import (
+        Setting,
+        import_seconds,
+        measure_alone,
+        measure_memory,
+        measure_rate,
+        steps_per_second,
+    )
 
     setting = Setting(
         factory=environment_factory(cfg),
@@ -55,25 +66,28 @@ def measure(cfg: DictConfig) -> Findings:
     with loopback(cfg.latency_ms, cfg.slots, cfg.reply) as server:
         memory = measure_memory(setting, server, cfg.waiting, cfg.queued)  # first, while the process is small
         runs: list[Rate] = []
+        alone: list[Alone] = []
         for number in range(cfg.repeats):
+            alone.append(measure_alone(setting, server, cfg.seconds))
             for episodes in cfg.episodes:
                 runs.append(measure_rate(setting, server, episodes, cfg.seconds))
                 print(f"  repeat {number + 1}: {line(runs[-1])}", file=sys.stderr)
     shop = instantiate(cfg.webshop, _convert_="all")
     return Findings(
         rates=[middle([run for run in runs if run.episodes == episodes]) for episodes in cfg.episodes],
+        alone=middle(alone),
         memory=memory,
         webshop_steps=steps_per_second(shop, cfg.webshop_tasks),
         import_seconds=import_seconds(),
     )
 
 
-def middle(runs: "Sequence[Rate]") -> "Rate":
+def middle(runs: "Sequence[Figures]") -> "Figures":
     """The median of each figure."""
-    from scripts.throughput import Rate
-
     rows = [asdict(run) for run in runs]
-    return Rate(**{name: type(value)(median(row[name] for row in rows)) for name, value in rows[0].items()})
+    return type(runs[0])(
+        **{name: type(value)(median(row[name] for row in rows)) for name, value in rows[0].items()}
+    )
 
 
 def line(rate: "Rate") -> str:
@@ -193,8 +207,10 @@ def main(cfg: DictConfig) -> None:
     ideal = [min(n, cfg.slots) * 1000 / cfg.latency_ms for n in cfg.episodes]
     plot(found, ideal, run.folder / "rate.png")
     Console(width=None if sys.stdout.isatty() else 120).print(table(found, cfg.busy_cores))
-    memory = found.memory
+    memory, alone = found.memory, found.alone
     print(
+        f"one call after another without an agent: waiting {alone.waiting_ms:.2f} ms of CPU, HTTP and waiting "
+        f"{alone.exchange_ms:.2f} ms\n"
         f"memory: {memory.kb_per_episode:.0f} kB for each of {memory.episodes} episodes at once; of {memory.queued} "
         f"queued at most {memory.most_ahead} were taken ahead\n"
         f"webshop: {found.webshop_steps:.0f} steps a second of CPU; import pract: {found.import_seconds:.3f} s\n"

@@ -4,7 +4,7 @@ Rates are compared, not times: each scheme decodes the rows that it would decode
 rows of the three prompts of its data loader; ours takes all prompts of a step, in the slots it is given.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import truediv
@@ -13,13 +13,9 @@ from typing import Any
 
 import torch
 
-from latro.encoding import Encoder
-from latro.models import ModelConfig, load_policy
-from latro.pretraining import TinyLlamaShape, byte_tokenizer, tiny_llama
 from latro.rollout.limits import column_bytes
 from latro.sampling import LowPrecisionCopy, SamplingConfig, cut, sample_rationales
-from latro.tasks.gsm8k import Gsm8k
-from latro.types import Example
+from scripts.benchmark_models import Bench, bench_for
 from scripts.benchmark_schemes import COPIES, chosen, held_to_bars, possible
 from scripts.measuring import (
     MB,
@@ -39,7 +35,10 @@ from scripts.published_rollout import published_rollout
 class RolloutSize:
     """What is decoded, and by how much ours must be ahead."""
 
-    name: str
+    model: str
+    """And what it is asked, in words."""
+    real: bool
+    """SmolLM2 on GSM8K, or a made-up model on made-up questions."""
     prompts: int
     """N of a step of ours."""
     K: int
@@ -52,29 +51,34 @@ class RolloutSize:
     least_finished: float
     """The same of the rationales that ended by themselves."""
 
+    @property
+    def name(self) -> str:
+        """What is decoded, in words."""
+        return f"{self.model}, K={self.K}, up to {self.max_tokens} tokens"
+
+    def varied(self, chosen: Mapping[str, int]) -> "RolloutSize":
+        """With other sizes (`K`, `rationale`), at which ours has to be ahead, by however little."""
+        if not chosen:
+            return self
+        return replace(
+            self,
+            K=chosen.get("K", self.K),
+            max_tokens=chosen.get("rationale", self.max_tokens),
+            least_tokens=min(1.0, self.least_tokens),
+            least_finished=min(1.0, self.least_finished),
+        )
+
 
 SIZES = {
     "small": RolloutSize(
-        name="tiny Llama, K=8, up to 48 tokens",
+        model="tiny Llama", real=False,
         prompts=48, K=8, max_tokens=48, slots=128, published_prompts=3, least_tokens=1.0, least_finished=2.0,
     ),
     "full": RolloutSize(
-        name="SmolLM2-135M on GSM8K, K=8, up to 300 tokens",
+        model="SmolLM2-135M on GSM8K", real=True,
         prompts=32, K=8, max_tokens=300, slots=256, published_prompts=3, least_tokens=3.0, least_finished=5.0,
     ),
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """A model with prompts to continue."""
-
-    model: Any
-    encoder: Encoder
-    examples: Sequence[Example]
-    prompts: Sequence[Sequence[int]]
-    """The examples' prompts as ids."""
-    markers: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,59 +98,6 @@ class Outcome:
     """Tokens of its own continuation that each decoded token has before it, all together."""
     taken: Spent
     peak_mb: float
-
-
-def small_bench(size: RolloutSize, device: str = "cpu") -> Bench:
-    """A made-up model over bytes, of which one in sixteen ends a rationale."""
-    tokenizer = byte_tokenizer(256)
-    encoder = Encoder(
-        tokenizer=tokenizer,
-        chat=False,
-        stop_token_ids=(tokenizer.eos_token_id, *range(32, 48)),
-        end_of_answer_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model = tiny_llama(TinyLlamaShape(width=64, mlp_width=128, layers=2, context=256), tokenizer, 0)
-    questions = [f"What is {7 * n} plus {n}?" for n in range(size.prompts)]
-    examples = [
-        Example(id=str(n), question=text, prompt=text, answer=f"The answer is {8 * n}", gold=str(8 * n))
-        for n, text in enumerate(questions)
-    ]
-    return bench_of(model.to(device), encoder, examples, ("The answer is",))
-
-
-def full_bench(
-    size: RolloutSize, model_path: str | None, data_path: str | None, dtype: str, device: str = "cpu"
-) -> Bench:
-    """SmolLM2-135M-Instruct on the first training questions of GSM8K."""
-    loaded = load_policy(
-        ModelConfig(path=model_path, hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", dtype=dtype)
-    )
-    turns, task = loaded.turns, Gsm8k(path=data_path)
-    encoder = Encoder(
-        tokenizer=loaded.tokenizer,
-        chat=turns.chat,
-        stop_token_ids=turns.stop_token_ids,
-        end_of_answer_id=turns.end_of_answer_id,
-        pad_token_id=turns.pad_token_id,
-    )
-    examples = task.examples("train")[: size.prompts]
-    return bench_of(loaded.model.to(device), encoder, examples, task.answer_markers)
-
-
-def bench_for(
-    name: str, size: RolloutSize, model_path: str | None, data_path: str | None, dtype: str, device: str
-) -> Bench:
-    """The made-up model for `small`, the real one else."""
-    if name == "small":
-        return small_bench(size, device)
-    return full_bench(size, model_path, data_path, dtype, device)
-
-
-def bench_of(model: Any, encoder: Encoder, examples: Sequence[Example], markers: Sequence[str]) -> Bench:
-    """A bench whose model does not drop out."""
-    prompts = [encoder.prompt_ids(example.prompt) for example in examples]
-    return Bench(model=model.eval(), encoder=encoder, examples=examples, prompts=prompts, markers=markers)
 
 
 def published(bench: Bench, size: RolloutSize, seed: int) -> Outcome:
@@ -235,7 +186,7 @@ def measured(call: Callable[[], None], model: Any) -> tuple[Spent, float, int]:
 
 
 def rollout_rows(
-    size: str,
+    size: RolloutSize,
     *,
     rounds: int = 5,
     seed: int = 0,
@@ -248,21 +199,20 @@ def rollout_rows(
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating runs after a short one, and ratios to the published scheme.
 
-    `small` needs nothing; `full` takes model and questions from the hub where no path is given. schemes: see `chosen`.
+    A real model and its questions come from the hub where no path is given. schemes: see `chosen`.
     """
-    taken = chosen(possible(SCHEMES, size, dtype, device), schemes)
-    shape = SIZES[size]
-    bench = bench_for(size, shape, model_path, data_path, dtype, device)
+    taken = chosen(possible(SCHEMES, size.real, dtype, device), schemes)
+    bench = bench_for(size.real, size.prompts, model_path, data_path, dtype, device)
     for name in taken:
-        SCHEMES[name](bench, shortest(shape), seed)
-    calls = {f"{shape.name}, {name}": partial(SCHEMES[name], bench, shape) for name in taken}
+        SCHEMES[name](bench, shortest(size), seed)
+    calls = {f"{size.name}, {name}": partial(SCHEMES[name], bench, size) for name in taken}
     outcomes = dict(zip(taken, in_turn(calls, rounds, seed, say).values(), strict=True))
     clock = fair_clock(o.taken for each in outcomes.values() for o in each)
     types = {name: torch.bfloat16 if name == COPIES else bench.model.dtype for name in taken}
     products, reads = {kind: matmul_rate(kind, device) for kind in set(types.values())}, read_rate(device)
     rows = [
-        row(shape, name, outcomes[name], bench, clock)
-        | ceilings(shape, name, outcomes[name], bench, types[name], (products[types[name]], reads))
+        row(size, name, outcomes[name], bench, clock)
+        | ceilings(size, name, outcomes[name], bench, types[name], (products[types[name]], reads))
         for name in taken
     ]
     # What an earlier call left may be enough for a small one.
@@ -334,16 +284,16 @@ def row(size: RolloutSize, scheme: str, outcomes: Sequence[Outcome], bench: Benc
     }
 
 
-def rollout_failures(size: str, rows: Sequence[dict]) -> list[str]:
+def rollout_failures(size: RolloutSize, rows: Sequence[dict]) -> list[str]:
     """One line for each bar that is missed."""
-    shape, by_scheme = SIZES[size], {row["scheme"]: row for row in rows}
+    by_scheme = {row["scheme"]: row for row in rows}
     mine = by_scheme[held_to_bars(by_scheme)]
     bars = (
-        ("times_decoded_per_s", shape.least_tokens, "tokens"),
-        ("times_finished_per_s", shape.least_finished, "finished rationales"),
+        ("times_decoded_per_s", size.least_tokens, "tokens"),
+        ("times_finished_per_s", size.least_finished, "finished rationales"),
     )
     return [
-        f"{shape.name}, {mine['scheme']}: {mine[key]:.2f} times the published scheme's {what} per second, not {least}"
+        f"{size.name}, {mine['scheme']}: {mine[key]:.2f} times the published scheme's {what} per second, not {least}"
         for key, least, what in bars
         if not mine[key] >= least
     ]

@@ -14,15 +14,15 @@ COPIES = "ours, bfloat16 copies"
 NAMES = ("published", "stock RLOO", "ours", COPIES)
 
 
-def copies_pay(size: str, dtype: str, device: str) -> bool:
+def copies_pay(real: bool, dtype: str, device: str) -> bool:
     """Whether bfloat16 copies are measured: of a real model in float32, on a device that is fast in bfloat16."""
     fast = processor_is_fast if device == "cpu" else bfloat16_is_fast
-    return size == "full" and dtype == "float32" and fast()
+    return real and dtype == "float32" and fast()
 
 
-def possible(schemes: Iterable[str], size: str, dtype: str, device: str) -> list[str]:
-    """Those of a part's schemes that can be measured here."""
-    return [name for name in schemes if name != COPIES or copies_pay(size, dtype, device)]
+def possible(schemes: Iterable[str], real: bool, dtype: str, device: str) -> list[str]:
+    """Those of a part's schemes that can be measured here; real: whether the model is one."""
+    return [name for name in schemes if name != COPIES or copies_pay(real, dtype, device)]
 
 
 def chosen(of_part: Sequence[str], names: Sequence[str] | None) -> list[str]:

@@ -10,7 +10,7 @@ import copy
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import truediv
@@ -28,7 +28,8 @@ from latro.precision import cast_weights
 from latro.sampling import SamplingConfig, cut
 from latro.scored_tokens import ScoringConfig
 from latro.trainer import LatroTrainer
-from scripts.benchmark_rollout import Bench, RolloutSize, bench_for
+from scripts.benchmark_models import Bench, bench_for
+from scripts.benchmark_rollout import RolloutSize
 from scripts.benchmark_schemes import COPIES, chosen, held_to_bars, possible
 from scripts.measuring import Spent, fair_clock, in_turn, matmul_rate, spent, work_seconds
 from scripts.published_rollout import published_rollout
@@ -53,18 +54,40 @@ class StepSize:
     least_stock: float
     """The same of trl's."""
 
+    @property
+    def name(self) -> str:
+        """What a step is, in words."""
+        return f"{self.rollout.prompts} prompts of {self.rollout.name}"
+
+    def varied(self, chosen: Mapping[str, int], prompts: int | None = None) -> "StepSize":
+        """With other sizes, at which ours has to be ahead, and with so many prompts, all decoded at once.
+
+        Raises InputError where the prompts fill no whole batches.
+        """
+        shape, batch = (
+            self.rollout.varied(chosen),
+            math.lcm(self.rollout.published_prompts, self.prompts_scored),
+        )
+        prompts = shape.prompts if prompts is None else prompts
+        if prompts < batch or prompts % batch:
+            raise InputError(
+                f"prompts={prompts}: a step of {shape.model} takes a multiple of {batch} prompts"
+            )
+        bars: dict[str, Any] = {"least_published": 1.0, "least_stock": 1.0} if chosen else {}
+        return replace(self, rollout=replace(shape, prompts=prompts, slots=prompts * shape.K), **bars)
+
 
 SIZES = {
     "small": StepSize(
         rollout=RolloutSize(
-            name="tiny Llama, 12 prompts, K=8, up to 48 tokens",
+            model="tiny Llama", real=False,
             prompts=12, K=8, max_tokens=48, slots=96, published_prompts=3, least_tokens=0, least_finished=0,
         ),
         prompts_scored=4, published_scored=3, least_published=1.5, least_stock=1.0,
     ),
     "full": StepSize(
         rollout=RolloutSize(
-            name="SmolLM2-135M on GSM8K, 6 prompts, K=8, up to 300 tokens",
+            model="SmolLM2-135M on GSM8K", real=True,
             prompts=6, K=8, max_tokens=300, slots=48, published_prompts=3, least_tokens=0, least_finished=0,
         ),
         # Its three prompts' logits at once, [24, 400, 49152] several times over, do not fit into 24 GB.
@@ -235,49 +258,37 @@ def first_step(trainer: Trainer) -> Spent:
 
 
 def step_rows(
-    size: str,
+    size: StepSize,
     *,
     rounds: int = 5,
     seed: int = 0,
     model_path: str | None = None,
     data_path: str | None = None,
     dtype: str = "float32",
-    prompts: int | None = None,
     schemes: Sequence[str] | None = None,
     device: str = "cpu",
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the published scheme.
 
-    prompts: of a step, where not those of `size`. schemes: see `chosen`.
-    Raises InputError where prompts fill no whole batches, or schemes leave nothing to compare.
+    schemes: see `chosen`. Raises InputError where they leave nothing to compare.
     """
     quiet_libraries()
-    taken = chosen(possible(SCHEMES, size, dtype, device), schemes)
-    shape = SIZES[size] if prompts is None else with_prompts(SIZES[size], prompts)
-    bench = bench_for(size, shape.rollout, model_path, data_path, dtype, device)
-    few = replace(shape, rollout=replace(shape.rollout, prompts=shape.prompts_scored, K=2, max_tokens=2))
+    taken = chosen(possible(SCHEMES, size.rollout.real, dtype, device), schemes)
+    bench = bench_for(size.rollout.real, size.rollout.prompts, model_path, data_path, dtype, device)
+    few = replace(size, rollout=replace(size.rollout, prompts=size.prompts_scored, K=2, max_tokens=2))
     for name in taken:  # what is imported and allocated once is no scheme's cost
         SCHEMES[name](bench, few, seed)
-    calls = {f"{shape.rollout.name}, {name}": partial(SCHEMES[name], bench, shape) for name in taken}
+    calls = {f"{size.name}, {name}": partial(SCHEMES[name], bench, size) for name in taken}
     steps = dict(zip(taken, in_turn(calls, rounds, seed, say).values(), strict=True))
     clock = fair_clock(step.taken for each in steps.values() for step in each)
     own, low = (matmul_rate(kind, device) for kind in (bench.model.dtype, torch.bfloat16))
     rates = {name: (own, low if name == COPIES else own) for name in taken}
-    rows = [row(shape, name, steps[name], bench, rates[name]) | {"clock": clock} for name in taken]
+    rows = [row(size, name, steps[name], bench, rates[name]) | {"clock": clock} for name in taken]
     for each in rows:
         each["times_faster"] = rows[0][f"{clock}_seconds"] / each[f"{clock}_seconds"]
         each["times_less_memory"] = None
     return rows
-
-
-def with_prompts(size: StepSize, prompts: int) -> StepSize:
-    """The size with so many prompts a step, all decoded at once. Raises InputError where they fill no whole batches."""
-    shape, batch = size.rollout, math.lcm(size.rollout.published_prompts, size.prompts_scored)
-    if prompts < batch or prompts % batch:
-        raise InputError(f"prompts={prompts}: a step of {shape.name} takes a multiple of {batch} prompts")
-    name = shape.name.replace(f"{shape.prompts} prompts", f"{prompts} prompts")
-    return replace(size, rollout=replace(shape, name=name, prompts=prompts, slots=prompts * shape.K))
 
 
 def row(
@@ -288,7 +299,7 @@ def row(
     least = sum(map(truediv, work, rates))
     return {
         "part": "step",
-        "shape": f"{size.rollout.name}, {str(bench.model.dtype).removeprefix('torch.')}",
+        "shape": f"{size.name}, {str(bench.model.dtype).removeprefix('torch.')}",
         "scheme": scheme,
         "cpu_seconds": median(step.taken.cpu for step in steps),
         "wall_seconds": median(step.taken.wall for step in steps),
@@ -318,11 +329,10 @@ def flops(size: StepSize, scheme: str, bench: Bench, tokens: float) -> tuple[flo
     return learned * once, (1 + others) * once
 
 
-def step_failures(size: str, rows: Sequence[dict]) -> list[str]:
+def step_failures(size: StepSize, rows: Sequence[dict]) -> list[str]:
     """One line for each bar that is missed by a scheme that was measured."""
-    shape = SIZES[size]
     by_scheme = {row["scheme"]: row[f"{row['clock']}_seconds"] for row in rows}
-    least = {"published": shape.least_published, "stock RLOO": shape.least_stock}
+    least = {"published": size.least_published, "stock RLOO": size.least_stock}
     mine = held_to_bars(by_scheme)
     ahead = {name: by_scheme[name] / by_scheme[mine] for name in least if name in by_scheme}
     return [

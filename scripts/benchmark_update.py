@@ -7,7 +7,7 @@ Legend: B rows, K rationales of one prompt.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
@@ -20,6 +20,7 @@ from latro.encoding import Rationale, RationaleBatch, join
 from latro.likelihood import likelihood
 from latro.objective import ObjectiveConfig, Scores, objective
 from latro.scored_tokens import ScoringConfig
+from scripts.benchmark_sizes import named
 from scripts.measuring import (
     Spent,
     alternating,
@@ -90,6 +91,16 @@ def shortened(shape: UpdateShape, factor: int) -> UpdateShape:
         return shape
     lengths = {name: max(1, getattr(shape, name) // factor) for name in ("prompt", "rationale", "answer")}
     return replace(shape, name=f"{shape.name}, texts / {factor}", **lengths)
+
+
+def varied(shape: UpdateShape, chosen: Mapping[str, int]) -> UpdateShape:
+    """With other sizes (`prompt`, `rationale`, `K`, `vocabulary`), at which ours has to be ahead."""
+    if not chosen:
+        return shape
+    sizes: dict[str, Any] = dict(chosen)
+    return replace(
+        shape, name=named(shape.name, chosen), least_time=1.0, least_shared=1.0, least_memory=1.0, **sizes
+    )
 
 
 def build(shape: UpdateShape, seed: int, device: str = "cpu") -> tuple[Any, Any, RationaleBatch]:

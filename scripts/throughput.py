@@ -6,9 +6,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,16 @@ from pract.episode import Job, play_many
 from pract.errors import InputError
 from pract.events import EventLog
 from pract.llm.openai import OpenAIChat
+from pract.llm.plain import PlainSender
 from pract.principles import initial_principles
 from pract.seats import Seats
 from pract.types import Task
 from scripts.casting import until_stopped
 from scripts.loopback import MODEL, Served
 from scripts.measuring import busy_seconds
+
+PROMPT = "Which task is due next? " * 250
+"""As long as an agent's, 6 kB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,16 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """CPU milliseconds for each call of a client that makes one after another and is no agent."""
+
+    waiting_ms: float
+    """Of an `asyncio.sleep` as long as the server takes, and no call at all."""
+    exchange_ms: float
+    """Of the HTTP exchange that the agent's calls go through."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What many episodes hold."""
 
@@ -90,6 +105,30 @@ def measure_rate(setting: Setting, server: Served, episodes: int, seconds: float
             before, load = players.calls, _Load(server)
             await players.play(waves * episodes)
             return load.rate(setting, episodes, players.calls - before)
+
+    return until_stopped(measured())
+
+
+def measure_alone(setting: Setting, server: Served, seconds: float) -> Alone:
+    """What waiting and HTTP cost by themselves, over about so many seconds each."""
+    calls = max(3, round(seconds * 1000 / setting.latency_ms))
+    prompt = {"model": MODEL, "messages": [{"role": "user", "content": PROMPT}]}
+
+    async def cpu_ms(call: Callable[[], Awaitable[object]]) -> float:
+        started = time.process_time()
+        for _ in range(calls):
+            await call()
+        return (time.process_time() - started) / calls * 1000
+
+    async def measured() -> Alone:
+        sender = PlainSender(server.base_url, None, max_bytes=1_000_000, connect_seconds=10.0)
+        exchange = partial(sender.send, "POST", "/chat/completions", prompt)
+        try:
+            await exchange()  # connects
+            waiting = await cpu_ms(partial(asyncio.sleep, setting.latency_ms / 1000))
+            return Alone(waiting_ms=waiting, exchange_ms=await cpu_ms(exchange))
+        finally:
+            await sender.close()
 
     return until_stopped(measured())
 

@@ -195,6 +195,8 @@ def test_knobs_that_the_training_cannot_follow_are_refused(llama, task, tmp_path
         refuse_misfits(ScoringConfig(rows=2), False, DistributedType.FSDP)
     with pytest.raises(InputError, match=r"activation_checkpointing \(or FSDP's\)"):
         refuse_misfits(ScoringConfig(share_prompt=True), True, DistributedType.FSDP)
+    with pytest.raises(InputError, match=r"scoring.liger_head=true: its kernels run on a GPU"):
+        Stepped(llama, task, tmp_path, scoring=ScoringConfig(liger_head=True))
 
 
 def test_the_mean_answer_reward_needs_no_reference(llama, task, tmp_path, monkeypatch) -> None:  # noqa: F811

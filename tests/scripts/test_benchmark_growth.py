@@ -10,7 +10,8 @@ from scripts.benchmark_growth import changed, curve, fitted, main
 from scripts.benchmark_update import UpdateShape
 
 SMALL = (
-    "K=[2,3,4]", "rationale=[4,8,16]", "hidden=[32,64,96]", "episodes=[1,2,4]", "rounds=1", "steps=3", "latency_ms=5",
+    "K=[2,3,4]", "prompt=[4,8,16]", "rationale=[4,8,16]", "vocabulary=[300,400,600]",
+    "hidden=[32,64,96]", "episodes=[1,2,4]", "rounds=1", "steps=3", "latency_ms=5",
     "base.vocabulary=300", "base.hidden=64", "base.intermediate=176", "base.layers=1", "base.prompt=8",
     "base.rationale=8", "base.answer=3", "base.K=2",
 )  # fmt: skip
@@ -52,7 +53,7 @@ def test_the_smallest_curves_are_measured_and_drawn(tmp_path, monkeypatch, capsy
     curves = json.loads((tmp_path / "run" / "results.json").read_text())["curves"]
     assert [(each["over"], each["of"]) for each in curves] == [
         (over, of)
-        for over in ("K", "rationale", "parameters")
+        for over in ("K", "prompt", "rationale", "vocabulary", "parameters")
         for of in ("update, published", "update, ours", "rollout")
     ] + [("episodes", "agent")]
     assert all(cost > 0 for each in curves for cost in each["cpu_seconds"])

@@ -10,7 +10,7 @@ from pract.errors import InputError
 from scripts.benchmark_pract import Findings, failures, judged_share, main, middle
 from scripts.casting import environment_factory
 from scripts.loopback import loopback
-from scripts.throughput import Memory, Rate, Setting, import_seconds, measure_rate
+from scripts.throughput import Alone, Memory, Rate, Setting, import_seconds, measure_rate
 from tests.scripts.clerk import configuration
 
 BARS = {
@@ -42,7 +42,10 @@ def rate(**figures: float) -> Rate:
 
 def found(*rates: Rate, kb: float = 100.0, steps: float = 2000.0, seconds: float = 0.1) -> Findings:
     memory = Memory(episodes=128, kb_per_episode=kb, queued=1000, most_ahead=512)
-    return Findings(rates=list(rates), memory=memory, webshop_steps=steps, import_seconds=seconds)
+    alone = Alone(waiting_ms=0.3, exchange_ms=0.6)
+    return Findings(
+        rates=list(rates), alone=alone, memory=memory, webshop_steps=steps, import_seconds=seconds
+    )
 
 
 def test_every_bar_that_is_missed_is_named():
@@ -71,6 +74,8 @@ def test_the_middle_is_the_median_of_each_figure():
     runs = [rate(cpu_ms=cpu, ideal_share=share) for cpu, share in ((0.9, 0.5), (0.4, 0.9), (0.5, 0.7))]
     assert middle(runs) == rate(cpu_ms=0.5, ideal_share=0.7)
     assert str(middle(runs[:2]).episodes) == "64"
+    alone = [Alone(waiting_ms=0.3, exchange_ms=ms) for ms in (0.9, 0.5, 0.6)]
+    assert middle(alone) == Alone(waiting_ms=0.3, exchange_ms=0.6)
 
 
 def test_an_import_that_brings_torch_is_refused(tmp_path, monkeypatch):
@@ -100,8 +105,12 @@ def test_the_smallest_size_runs_and_leaves_its_figures(tmp_path, monkeypatch, ca
     assert [row["calls"] for row in results["rates"]] == [18, 36]
     assert all(0 < row["ideal_share"] < 1.05 for row in results["rates"])
     assert results["memory"]["most_ahead"] <= 16
+    assert 0 < results["alone"]["waiting_ms"] < 20
+    assert 0 < results["alone"]["exchange_ms"] < 20
     assert (tmp_path / "run" / "rate.png").read_bytes().startswith(b"\x89PNG")
-    assert "Episodes that wait for a model" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Episodes that wait for a model" in said
+    assert "one call after another without an agent: waiting " in said
 
 
 def test_eight_episodes_at_once_reach_half_of_the_ideal_rate():

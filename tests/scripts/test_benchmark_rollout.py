@@ -7,6 +7,7 @@ import torch
 
 from latro.encoding import Rationale
 from scripts import benchmark_rollout
+from scripts.benchmark_models import small_bench
 from scripts.benchmark_rollout import (
     SCHEMES,
     SIZES,
@@ -15,7 +16,6 @@ from scripts.benchmark_rollout import (
     rollout_failures,
     rollout_rows,
     shortest,
-    small_bench,
 )
 from scripts.benchmark_schemes import COPIES
 from scripts.measuring import Spent
@@ -23,9 +23,9 @@ from scripts.published_rollout import published_rollout
 
 
 def test_the_smallest_rollout_is_ahead_of_the_published_one():
-    rows = rollout_rows("small", rounds=3, say=lambda line: None)
+    rows = rollout_rows(SIZES["small"], rounds=3, say=lambda line: None)
     assert [row["scheme"] for row in rows] == ["published", "ours"]
-    assert rollout_failures("small", rows) == []
+    assert rollout_failures(SIZES["small"], rows) == []
     assert rows[0]["times_faster"] == rows[0]["times_finished_per_s"] == 1.0
     assert rows[1]["times_faster"] == rows[1]["rationales_per_s"] / rows[0]["rationales_per_s"]
     assert rows[0]["decoded_per_s"] > rows[0]["kept_per_s"]  # it decodes behind the end
@@ -34,7 +34,7 @@ def test_the_smallest_rollout_is_ahead_of_the_published_one():
 
 
 def test_the_published_scheme_decodes_every_row_to_the_last_token():
-    bench = small_bench(SIZES["small"])
+    bench = small_bench(48)
     outputs = published_rollout(bench.model, bench.encoder, bench.prompts[:2], 3, 20, seed=0)
     assert [len(output) for output in outputs] == [20] * 6
     assert len(set(outputs)) == 6
@@ -43,7 +43,7 @@ def test_the_published_scheme_decodes_every_row_to_the_last_token():
 
 def test_a_bar_that_is_missed_is_said_with_both_figures():
     mine = {"scheme": "ours", "times_decoded_per_s": 0.5, "times_finished_per_s": 2.0}
-    assert rollout_failures("small", [{"scheme": "published"}, mine]) == [
+    assert rollout_failures(SIZES["small"], [{"scheme": "published"}, mine]) == [
         "tiny Llama, K=8, up to 48 tokens, ours: 0.50 times the published scheme's tokens per second, not 1.0"
     ]
 
@@ -59,7 +59,7 @@ def test_with_copies_rationales_are_drawn_in_bfloat16_and_the_policy_stays_as_it
         return sample(model, *args, **kwargs)
 
     monkeypatch.setattr(benchmark_rollout, "sample_rationales", watched)
-    bench = small_bench(SIZES["small"])
+    bench = small_bench(48)
     outcome = SCHEMES[COPIES](bench, shortest(SIZES["small"]), 0)
     assert drew == [torch.bfloat16]
     assert bench.model.dtype == torch.float32
@@ -87,5 +87,12 @@ def test_work_on_paper_is_held_against_what_the_machine_multiplies_and_reads() -
 
 
 def test_calls_of_the_model_and_columns_are_counted() -> None:
-    outcome = SCHEMES["published"](small_bench(SIZES["small"]), shortest(SIZES["small"]), 0)
+    outcome = SCHEMES["published"](small_bench(48), shortest(SIZES["small"]), 0)
     assert (outcome.decoded, outcome.forwards, outcome.columns) == (4, 2, 2)  # two rows of two tokens
+
+
+def test_at_other_sizes_ours_has_to_be_ahead_in_both_counts() -> None:
+    other = SIZES["full"].varied({"K": 4})
+    assert other.name == "SmolLM2-135M on GSM8K, K=4, up to 300 tokens"
+    assert (other.least_tokens, other.least_finished, other.slots) == (1.0, 1.0, 256)
+    assert SIZES["full"].varied({}) is SIZES["full"]

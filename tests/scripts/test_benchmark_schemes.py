@@ -39,10 +39,10 @@ def test_copies_are_of_a_real_float32_model_on_a_machine_fast_in_bfloat16(
 ) -> None:
     monkeypatch.setattr(benchmark_schemes, "processor_is_fast", lambda: fast)
     monkeypatch.setattr(benchmark_schemes, "bfloat16_is_fast", lambda: not fast)
-    assert copies_pay("full", "float32", "cpu") is fast
-    assert copies_pay("full", "float32", "cuda") is not fast
-    assert not copies_pay("full", "bfloat16", "cpu")
-    assert not copies_pay("small", "float32", "cpu")
+    assert copies_pay(True, "float32", "cpu") is fast
+    assert copies_pay(True, "float32", "cuda") is not fast
+    assert not copies_pay(True, "bfloat16", "cpu")
+    assert not copies_pay(False, "float32", "cpu")
 
 
 def test_bars_are_held_against_copies_where_these_were_measured() -> None:

@@ -8,13 +8,13 @@ import torch
 from latro.errors import InputError
 from latro.trainer import LatroTrainer
 from scripts import benchmark_step
-from scripts.benchmark_rollout import small_bench
+from scripts.benchmark_models import small_bench
 from scripts.benchmark_schemes import COPIES
-from scripts.benchmark_step import SCHEMES, SIZES, step_failures, step_rows, with_prompts
+from scripts.benchmark_step import SCHEMES, SIZES, step_failures, step_rows
 
 
 def test_the_smallest_step_is_ahead_of_the_published_one() -> None:
-    rows = step_rows("small", rounds=1, say=lambda line: None)
+    rows = step_rows(SIZES["small"], rounds=1, say=lambda line: None)
     published, stock, mine = rows
     assert [row["scheme"] for row in rows] == ["published", "stock RLOO", "ours"]
     assert published["tokens"] == 12 * 8 * 48  # every row to its last token
@@ -35,26 +35,34 @@ def test_a_bar_that_is_missed_is_said_with_both_figures(clock: str) -> None:
         | {f"{clock}_seconds": seconds}
         for name, seconds in took.items()
     ]
-    assert step_failures("full", rows) == [
+    assert step_failures(SIZES["full"], rows) == [
         "a step: 'published' takes 3.00 times as long as 'ours', not 4.0",
         "a step: 'stock RLOO' takes 1.40 times as long as 'ours', not 1.5",
     ]
 
 
 def test_more_prompts_a_step_are_decoded_all_at_once_and_fill_whole_batches() -> None:
-    more = with_prompts(SIZES["full"], 12)
-    assert more.rollout.name == "SmolLM2-135M on GSM8K, 12 prompts, K=8, up to 300 tokens"
-    assert (more.rollout.prompts, more.rollout.slots) == (12, 96)
-    with pytest.raises(InputError, match=r"prompts=7: a step of .* takes a multiple of 3 prompts"):
-        with_prompts(SIZES["full"], 7)
-    with pytest.raises(InputError, match=r"prompts=6: a step of .* takes a multiple of 12 prompts"):
-        with_prompts(SIZES["small"], 6)
+    more = SIZES["full"].varied({}, 12)
+    assert more.name == "12 prompts of SmolLM2-135M on GSM8K, K=8, up to 300 tokens"
+    assert (more.rollout.prompts, more.rollout.slots, more.least_published) == (12, 96, 4.0)
+    with pytest.raises(InputError, match=r"prompts=7: a step of SmolLM2-135M on GSM8K takes a multiple of 3"):
+        SIZES["full"].varied({}, 7)
+    with pytest.raises(InputError, match=r"prompts=6: a step of tiny Llama takes a multiple of 12 prompts"):
+        SIZES["small"].varied({}, 6)
+
+
+def test_at_other_sizes_ours_has_to_be_ahead() -> None:
+    other = SIZES["full"].varied({"K": 4, "rationale": 100})
+    assert other.name == "6 prompts of SmolLM2-135M on GSM8K, K=4, up to 100 tokens"
+    assert (other.rollout.slots, other.least_published, other.least_stock) == (24, 1.0, 1.0)
 
 
 def test_bars_are_of_the_schemes_that_were_measured() -> None:
-    published, mine = step_rows("small", rounds=1, schemes=["published", "ours"], say=lambda line: None)
+    published, mine = step_rows(
+        SIZES["small"], rounds=1, schemes=["published", "ours"], say=lambda line: None
+    )
     assert (published["scheme"], mine["scheme"]) == ("published", "ours")
-    assert step_failures("small", [published | {"wall_seconds": 9.0, "cpu_seconds": 9.0}, mine]) == []
+    assert step_failures(SIZES["small"], [published | {"wall_seconds": 9.0, "cpu_seconds": 9.0}, mine]) == []
 
 
 def test_with_copies_rationales_and_reference_are_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,8 +75,8 @@ def test_with_copies_rationales_and_reference_are_in_bfloat16(monkeypatch: pytes
             return done
 
     monkeypatch.setattr(benchmark_step, "LatroTrainer", Watched)
-    size = with_prompts(SIZES["small"], 12)
-    taken = SCHEMES[COPIES](small_bench(size.rollout), size, 0)
+    size = SIZES["small"]
+    taken = SCHEMES[COPIES](small_bench(size.rollout.prompts), size, 0)
     assert seen == [(torch.float32, torch.bfloat16, torch.bfloat16)]
     assert 0 < taken.tokens < 12 * 8 * 48
 
@@ -78,7 +86,7 @@ def test_bars_are_held_against_copies_where_these_were_measured() -> None:
     rows = [
         {"scheme": name, "shape": "a step", "clock": "wall", "wall_seconds": s} for name, s in took.items()
     ]
-    assert step_failures("full", rows) == [
+    assert step_failures(SIZES["full"], rows) == [
         "a step: 'published' takes 3.75 times as long as 'ours, bfloat16 copies', not 4.0"
     ]
 

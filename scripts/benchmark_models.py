@@ -1,0 +1,76 @@
+"""What the parts that decode are measured on: a model, and questions as prompts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from latro.encoding import Encoder
+from latro.models import ModelConfig, load_policy
+from latro.pretraining import TinyLlamaShape, byte_tokenizer, tiny_llama
+from latro.tasks.gsm8k import Gsm8k
+from latro.types import Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """A model with prompts to continue."""
+
+    model: Any
+    encoder: Encoder
+    examples: Sequence[Example]
+    prompts: Sequence[Sequence[int]]
+    """The examples' prompts as ids."""
+    markers: Sequence[str]
+
+
+def small_bench(prompts: int, device: str = "cpu") -> Bench:
+    """A made-up model over bytes, of which one in sixteen ends a rationale."""
+    tokenizer = byte_tokenizer(256)
+    encoder = Encoder(
+        tokenizer=tokenizer,
+        chat=False,
+        stop_token_ids=(tokenizer.eos_token_id, *range(32, 48)),
+        end_of_answer_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = tiny_llama(TinyLlamaShape(width=64, mlp_width=128, layers=2, context=256), tokenizer, 0)
+    questions = [f"What is {7 * n} plus {n}?" for n in range(prompts)]
+    examples = [
+        Example(id=str(n), question=text, prompt=text, answer=f"The answer is {8 * n}", gold=str(8 * n))
+        for n, text in enumerate(questions)
+    ]
+    return bench_of(model.to(device), encoder, examples, ("The answer is",))
+
+
+def full_bench(
+    prompts: int, model_path: str | None, data_path: str | None, dtype: str, device: str = "cpu"
+) -> Bench:
+    """SmolLM2-135M-Instruct on the first training questions of GSM8K."""
+    loaded = load_policy(
+        ModelConfig(path=model_path, hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", dtype=dtype)
+    )
+    turns, task = loaded.turns, Gsm8k(path=data_path)
+    encoder = Encoder(
+        tokenizer=loaded.tokenizer,
+        chat=turns.chat,
+        stop_token_ids=turns.stop_token_ids,
+        end_of_answer_id=turns.end_of_answer_id,
+        pad_token_id=turns.pad_token_id,
+    )
+    examples = task.examples("train")[:prompts]
+    return bench_of(loaded.model.to(device), encoder, examples, task.answer_markers)
+
+
+def bench_for(
+    real: bool, prompts: int, model_path: str | None, data_path: str | None, dtype: str, device: str
+) -> Bench:
+    """So many prompts of the real model or of the made-up one."""
+    if real:
+        return full_bench(prompts, model_path, data_path, dtype, device)
+    return small_bench(prompts, device)
+
+
+def bench_of(model: Any, encoder: Encoder, examples: Sequence[Example], markers: Sequence[str]) -> Bench:
+    """A bench whose model does not drop out."""
+    prompts = [encoder.prompt_ids(example.prompt) for example in examples]
+    return Bench(model=model.eval(), encoder=encoder, examples=examples, prompts=prompts, markers=markers)
