@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
@@ -14,6 +15,8 @@ from pract.events import CHAT, EventLog
 from pract.llm.base import Chat, ChatError, ChatErrorKind
 from pract.records import from_json
 from pract.types import ActionSpec, Message, Reply, ToolCall
+
+_log = logging.getLogger(__name__)
 
 MAX_TEXT = 200_000
 """Characters of a reply that are kept."""
@@ -40,6 +43,7 @@ class RecordedChat:
         self._slots = slots_of(chat) if slots is None else slots
         self._log = log
         self._ledger = ledger
+        self._silent_at: set[int] = set()
         self.model = chat.model
         self.context_tokens = chat.context_tokens
 
@@ -85,8 +89,21 @@ class RecordedChat:
                 raise
             reply = _storable(reply)
             self._ledger.settle(reply)
+        if reply.finish_reason == "length" and not (reply.text or reply.tool_calls):
+            self._warn_of_silence(max_tokens)
         self._write(tag, {"prompt": prompt, "reply": reply})
         return reply
+
+    def _warn_of_silence(self, max_tokens: int) -> None:
+        """Say once that the model spent a whole reply before its first word."""
+        if max_tokens not in self._silent_at:
+            self._silent_at.add(max_tokens)
+            _log.warning(
+                "%s: a reply ended at max_tokens=%d before its first word; a model that reasons needs more: raise "
+                "agent.max_tokens, rpo.reflector.max_tokens or rpo.optimizer.max_tokens",
+                self.model,
+                max_tokens,
+            )
 
     def _write(self, tag: str, data: Mapping[str, Any]) -> None:
         self._log.append(CHAT, tag, data, at=self._ledger.seconds)

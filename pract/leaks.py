@@ -8,7 +8,9 @@ from typing import Any
 
 from pract.types import Task
 
-_WORD = re.compile(r"[A-Za-z0-9]+(?:[.,][0-9]+)*")
+_SIGNS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+"""Kana, Chinese characters and Hangul: written without spaces, so that each counts as a word."""
+_WORD = re.compile(rf"[{_SIGNS}]|[^\W_{_SIGNS}]+(?:[.,][0-9]+)*")
 _NAME = re.compile(r"[A-Z][a-z]{2,39}")
 _WITHIN = re.compile(r"(?<=[a-z,;:(\"'] )[\"'(]?([A-Z][a-z]{2,39})\b")
 """A capitalised word that no sentence begins with: there every word is capitalised."""

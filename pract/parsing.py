@@ -34,10 +34,13 @@ UNKNOWN_ACTION = "unknown_action"
 NO_ACTION = "no_action"
 TOO_LONG = "too_long"
 
+NAME = re.compile(r"[A-Za-z_]\w{0,63}")
+"""What is read as an action's name."""
+
 # Possessive (`*+`): a model may write "Action: " two thousand times, and going back over it would take for ever.
 _MARK = r"Action[\s*`]*+(?:\d++[\s*`]*+)?+:"
 _CALL = re.compile(
-    rf"^[\s>*`\-]*+(?:{_MARK}[\s`*]*+)*+([A-Za-z_]\w{{0,63}})(?:[*`]++|\s*+)(?=[\[({{])", re.IGNORECASE
+    rf"^[\s>*`\-]*+(?:{_MARK}[\s`*]*+)*+({NAME.pattern})(?:[*`]++|\s*+)(?=[\[({{])", re.IGNORECASE
 )
 _MARKED = re.compile(rf"^[\s>*`\-]*+{_MARK}", re.IGNORECASE)
 _OBSERVATION = re.compile(r"^[\s>*`\-]*+Observation[\s*`\d]*+:", re.IGNORECASE)

@@ -10,7 +10,7 @@ from pract.llm.base import Chat
 from pract.records import to_json
 from pract.types import ActionSpec, Principles
 
-_END = re.compile(r"(?<!\d)[.!?][\"'*`)\]]*+(?=\s|$)")
+_END = re.compile(r"(?<!\d)[.!?][\"'*`)\]]*+(?=\s|$)|[。！？।][\"'”’」』）]*+")
 """Where a sentence ends."""
 
 
@@ -117,7 +117,6 @@ def whole_sentences(text: str) -> str:
 
 def cut_to_tokens(text: str, limit: int, chat: Chat) -> str:
     """The text, or as many of its first sentences as fit into so many tokens; empty if not even one does."""
-    sentences = re.split(r"(?<=[.!?])\s+", text)
-    while sentences and chat.count_tokens(" ".join(sentences)) > limit:
-        sentences.pop()
-    return " ".join(sentences)
+    ends = [found.end() for found in _END.finditer(text)]
+    fitting = (text[:end] for end in (len(text), *reversed(ends)) if chat.count_tokens(text[:end]) <= limit)
+    return next(fitting, "")

@@ -24,9 +24,11 @@ _SILENT = tuple(
         ChatErrorKind.SERVER,
         ChatErrorKind.TIMEOUT,
         ChatErrorKind.RATE_LIMITED,
+        ChatErrorKind.BAD_RESPONSE,
+        ChatErrorKind.CONTEXT_LENGTH,
     )
 )
-"""How a call ends, after all attempts, whose server is away."""
+"""How a call ends, after all attempts, whose server is away or has no use for what it is sent."""
 
 LEFT_OUT = 0.2
 """Of the validation tasks: if more could not be played, on one side or the other, nothing is decided by the rest."""

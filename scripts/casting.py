@@ -179,9 +179,9 @@ def until_stopped(work: Coroutine[Any, Any, T]) -> T:
 
 
 def price(chat: Chat, prompt_tokens: int, completion_tokens: int) -> float:
-    """US dollars by the chat's own price list, nothing cached; 0 where it has none."""
+    """US dollars by the chat's own price list, nothing cached; 0 where it has none, or another model's."""
     prices = getattr(chat, "prices", None)
-    return float(prices.usd(prompt_tokens, 0, completion_tokens)) if prices is not None else 0.0
+    return prices.of(chat.model).usd(prompt_tokens, 0, completion_tokens) if prices is not None else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

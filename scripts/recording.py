@@ -63,7 +63,7 @@ class LoggedRun(Run):
     def refuse_other_run(self) -> None:
         """Raise InputError for a run of another configuration, or a finished one that nothing takes further."""
         names = sorted(differing(read_config(self.folder), self.config))
-        changed = [name for name in names if not (under(name, FREE) or self._is_way(name))]
+        changed = [name for name in names if not may_differ(name, self.config)]
         if changed:
             shown = ", ".join(changed[:4]) + (" ..." if len(changed) > 4 else "")
             raise InputError(
@@ -77,11 +77,6 @@ class LoggedRun(Run):
                 f"{self.folder} holds a finished run; raise one of {shown}, choose another output_dir, "
                 "or overwrite=true"
             )
-
-    def _is_way(self, name: str) -> bool:
-        """Whether a key of a role's model says how it is reached, and leaves the model what it is."""
-        role, _, key = name.partition(".")
-        return role in ROLES and is_way(key, self.config.get(role))
 
     def _finished(self) -> bool:
         path = self.folder / "results.json"
@@ -118,6 +113,12 @@ class LoggedRun(Run):
         """Rows that a table has now."""
         path = self.folder / f"{table}.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def may_differ(name: str, config: Mapping[str, Any]) -> bool:
+    """Whether a run may be taken up with another value of a key: it says how far, or how a role's model is reached."""
+    role, _, key = name.partition(".")
+    return under(name, FREE) or (role in ROLES and is_way(key, config.get(role)))
 
 
 def is_way(key: str, chat: Any) -> bool:

@@ -8,19 +8,28 @@ from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
 from scripts.folders import read_config
+from scripts.recording import FURTHER, may_differ
 from scripts.run import COST_KEYS, FREE_KEYS, differing, resolved, under
 from scripts.sweep_plan import Job
 from scripts.sweep_results import read_outcome, read_whole
 
 BUDGET = "budget"
 """The key of what a run may spend; one that was ended by it goes on under another."""
+LOGGED = ("optimize_pract", "evaluate_pract")
+"""Scripts whose runs are rebuilt from their event log, and taken further by some keys (`scripts.recording`)."""
 
 
 def is_finished(job: Job, cfg: DictConfig) -> bool:
     """Whether nothing of the job is left to do."""
     outcome = read_outcome(job.folder)
-    return outcome is not None and not (
-        outcome.get("stopped") and any(under(key, (BUDGET,)) for key in _changed(job, cfg))
+    if outcome is None:
+        return False
+    changed = _changed(job, cfg)
+    if outcome.get("stopped") and any(under(key, (BUDGET,)) for key in changed):
+        return False
+    further = [key for key in FURTHER if key != BUDGET]
+    return job.script not in LOGGED or not (
+        cfg.get("retry_failed") or any(under(key, further) for key in changed)
     )
 
 
@@ -52,7 +61,11 @@ def changed_keys(job: Job, cfg: DictConfig) -> list[str]:
     """The keys in which the run that the job's folder holds, if any, is of another configuration."""
     outcome = read_outcome(job.folder) or {}
     free = (*FREE_KEYS, *COST_KEYS, *((BUDGET,) if outcome.get("stopped") else ()))
-    return [key for key in _changed(job, cfg) if not under(key, free)]
+    changed = [key for key in _changed(job, cfg) if not under(key, free)]
+    if job.script not in LOGGED:
+        return changed
+    config = resolved(cfg)
+    return [key for key in changed if not may_differ(key, config)]
 
 
 def _changed(job: Job, cfg: DictConfig) -> list[str]:

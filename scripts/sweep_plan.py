@@ -253,11 +253,14 @@ def _plain(value: Any) -> Any:
 
 
 def _default_folder(config: SweepConfig, fixed: Sequence[str]) -> Path:
-    """A folder by what is run; other fixed values make another folder, other swept ones do not."""
+    """A folder by what is run; other fixed values make another folder, other swept ones do not.
+
+    Nor does what a sweep may spend, or that it tries again what failed: its jobs go on.
+    """
     experiment = next(
         (o.removeprefix("experiment=") for o in fixed if o.startswith("experiment=")), config.script
     )
-    rest = sorted(o for o in fixed if not o.startswith("experiment="))
+    rest = sorted(o for o in fixed if not o.startswith(("experiment=", "budget.", "retry_failed=")))
     if experiment != config.script and config.script != SweepConfig().script:
         rest.append(f"script={config.script}")  # two scripts can have a recipe in common
     digest = f"-{hashlib.sha256(json.dumps(rest).encode()).hexdigest()[:8]}" if rest else ""

@@ -100,6 +100,9 @@ def with_figures(results: Sequence[Result], metrics: Sequence[str]) -> tuple[lis
     for result in results:
         outcome = outcomes[result.job.name]
         figures, lacking = measured_all(outcome, names) if outcome is not None else ({}, [])
+        if outcome is not None and outcome.get("stopped") and result.job.script == "evaluate_pract":
+            # Whatever tasks it reached: means over them are not comparable with those over all.
+            figures, lacking = {}, [f"{outcome['stopped']}: not all tasks were played"]
         filled.append(
             replace(result, figures=figures, error="; ".join([result.error] * bool(result.error) + lacking))
         )

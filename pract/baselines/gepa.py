@@ -16,7 +16,7 @@ from pract.budget import BudgetExhausted
 from pract.errors import InputError
 from pract.events import begin_run, key_of
 from pract.llm.base import ChatError
-from pract.rounds import Round, log_outage, stop_reason
+from pract.rounds import Round, incomplete, log_outage, stop_reason
 from pract.types import Episode, Message, Principles, Task
 from pract.wiring import Learning
 
@@ -111,8 +111,10 @@ class PrincipleAdapter:
         crew = self.learning.crew
         places = [(f"{key}/{key_of(f'{n:03d}', task.id)}", task, crew.seed) for n, task in enumerate(batch)]
         episodes = await crew.play(places, principles)
-        self.stop = self.stop or stop_reason(episodes)
-        log_outage(crew.log, key, episodes)
+        # A pool's best is chosen by whole validations: one that lost its server would lose its place.
+        validation = {task.id for task in batch} == {task.id for task in self.learning.validation}
+        self.stop = self.stop or stop_reason(episodes) or (incomplete(episodes) if validation else "")
+        log_outage(crew.log, key, episodes, validation=validation)
         return episodes
 
     def make_reflective_dataset(

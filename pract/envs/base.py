@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator, SchemaError
 
 from pract.envs.tools.arguments import sample_arguments
 from pract.errors import InputError
+from pract.parsing import NAME
 from pract.records import to_json
 from pract.types import SPLITS, Action, ActionSpec, Observation, StepResult, Task
 
@@ -205,9 +206,10 @@ class _Check:
         )
         _hold("actions", specs == list(self.environment.actions()), "actions() changed between two calls")
         names = [spec.name for spec in specs]
-        _hold("actions", len(set(names)) == len(names), f"a name occurs twice: {names}")
+        small = {name.lower() for name in names}
+        _hold("actions", len(small) == len(names), f"a name occurs twice, but for its case: {names}")
         for spec in specs:
-            _hold("actions", bool(re.fullmatch(r"[A-Za-z0-9_]+", spec.name)), f"{spec.name!r} is not a word")
+            _hold("actions", bool(NAME.fullmatch(spec.name)), f"{spec.name!r} is not a word")
             _hold("actions", bool(spec.description.strip()), f"{spec.name}: no description")
             _hold(
                 "actions", spec.parameters.get("type") == "object", f"{spec.name}: parameters are no object"

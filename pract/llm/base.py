@@ -17,6 +17,8 @@ class ChatErrorKind(Enum):
     CONNECTION = "connection"
     AUTH = "auth"
     BAD_RESPONSE = "bad_response"
+    MODERATED = "moderated"
+    """The provider will not have this prompt answered; others it may."""
     CONTEXT_LENGTH = "context_length"
     NO_TOOLS = "no_tools"
     MODEL_NOT_FOUND = "model_not_found"

@@ -7,6 +7,7 @@ the body is checked here (`wire`), because the SDK trusts what it is sent.
 
 import asyncio
 import dataclasses
+import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from pract.llm.session import Limits, Session
 from pract.llm.wire import Json, Prices
 from pract.types import ActionSpec, Message, Reply, sum_told
 
+_log = logging.getLogger(__name__)
 _ADDRESS = re.compile(r"https?://[^/@?#\s]+(/[^@?#\s]*)?")
 
 
@@ -81,6 +83,15 @@ class OpenAIChat:
                 raise InputError(f"llm.{name}={getattr(self, name)!r} must be above zero")
         if not self.model:
             raise InputError("llm.model is empty; name the model as the server does")
+        self._prices = self.prices.of(self.model)
+        if self._prices is not self.prices:
+            _log.warning(
+                "llm.prices are those of %s and llm.model is %s, so its calls count as $0: give llm.prices.prompt, "
+                "llm.prices.completion and llm.prices.model=%s",
+                self.prices.model,
+                self.model,
+                self.model,
+            )
         self._session: Session | None = None
 
     async def reply(
@@ -116,7 +127,7 @@ class OpenAIChat:
                     data,
                     prompt=messages,
                     tools=tools or (),
-                    prices=self.prices,
+                    prices=self._prices,
                     model=self.model,
                     seconds=seconds,
                 )
@@ -127,10 +138,10 @@ class OpenAIChat:
                     session.masked(error.message),
                     seconds=error.seconds,
                     attempts=error.attempts,
-                    cost=wire.cost_of(answers, self.prices) if answers else None,
+                    cost=wire.cost_of(answers, self._prices) if answers else None,
                 ) from None
         reply = session.scrubbed(reply, wire.cut_at_stop(reply.text, stop))
-        return _with_cost(reply, wire.cost_of(answers[:-1], self.prices)) if answers[1:] else reply
+        return _with_cost(reply, wire.cost_of(answers[:-1], self._prices)) if answers[1:] else reply
 
     def _body(
         self,
@@ -159,7 +170,7 @@ class OpenAIChat:
             prompt_tokens=prompt,
             completion_tokens=written,
             cached_tokens=cached,
-            usd=self.prices.usd(prompt, cached, written),
+            usd=self._prices.usd(prompt, cached, written),
             seconds=seconds,
             model=self.model,
         )

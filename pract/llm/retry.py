@@ -29,6 +29,9 @@ class Patience:
     """Tries in all; 1 never repeats."""
     first_pause: float = 0.5
     """Before the second attempt; doubled before each further one, then shortened by up to half at random."""
+    rate_pause: float = 5.0
+    """The same after a refusal for too many calls, where the server does not say how long to wait: limits are mostly
+    a minute's."""
     longest_pause: float = 30.0
     longest_wait: float = 120.0
     """A server that asks for more than this in `Retry-After` is given up at once."""
@@ -36,7 +39,8 @@ class Patience:
     """Of the jitter; with the call's tag it decides every pause."""
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or min(self.first_pause, self.longest_pause, self.longest_wait) < 0:
+        pauses = (self.first_pause, self.rate_pause, self.longest_pause, self.longest_wait)
+        if self.attempts < 1 or min(pauses) < 0:
             raise InputError(
                 f"llm.patience: attempts must be 1 or more and pauses not negative, found {self}"
             )
@@ -52,7 +56,8 @@ class Patience:
             return None
         if asked is not None and asked > self.longest_wait:
             return None
-        own = min(self.longest_pause, self.first_pause * 2 ** (attempt - 1)) * jitter.uniform(0.5, 1.0)
+        first = self.rate_pause if kind is ChatErrorKind.RATE_LIMITED and asked is None else self.first_pause
+        own = min(self.longest_pause, first * 2 ** (attempt - 1)) * jitter.uniform(0.5, 1.0)
         return own if asked is None else asked + own * 0.1  # spread, so that all do not return at once
 
 

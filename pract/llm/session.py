@@ -155,6 +155,8 @@ class Session:
         if answer.status != 200:
             kind, said = wire.classify(answer.status, answer.content, tools_offered=tools_offered)
             asked = retry_after(answer.headers)
+            if asked is None and kind is ChatErrorKind.RATE_LIMITED:
+                asked = wire.told_wait(answer.content)
             wait = f" (asks to wait {asked:.0f} s)" if asked is not None else ""
             raise _Failed(kind, said + wait, asked=asked)
         try:

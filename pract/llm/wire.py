@@ -26,6 +26,10 @@ class Prices:
     model: str | None = None
     """Whose prices they are; None: those of whatever model is asked."""
 
+    def of(self, model: str) -> "Prices":
+        """The list for a model: nothing where it is another one's."""
+        return self if self.model in (None, model) else Prices()
+
     def usd(self, prompt_tokens: int, cached_tokens: int | None, completion_tokens: int) -> float:
         """Price of one call; `cached_tokens` are part of `prompt_tokens`, and taken for none where not told."""
         price, cached = self.prompt if self.cached is None else self.cached, cached_tokens or 0
@@ -118,7 +122,7 @@ def read_reply(
     if not prompt_tokens:
         prompt_tokens = prompt_tokens_of(prompt, tools)
     if not completion_tokens:
-        completion_tokens = estimate_tokens(written) + _call_tokens(calls)
+        completion_tokens = estimate_tokens(written + _reasoning(message)) + _call_tokens(calls)
     finish = choice.get("finish_reason")
     return Reply(
         text=without_thinking(written),
@@ -148,6 +152,12 @@ def _text(content: Any) -> str:
             )
         found.append(text)
     return "".join(found)
+
+
+def _reasoning(message: Json) -> str:
+    """What the model wrote beside its answer, under the names that servers give it."""
+    found = message.get("reasoning_content") or message.get("reasoning")
+    return mend(found) if isinstance(found, str) else ""
 
 
 def cost_of(answers: Sequence[Json], prices: Prices) -> Reply:
@@ -194,6 +204,8 @@ def _usage(found: Any) -> tuple[int, int, int | None]:
     details = details if isinstance(details, Mapping) else {}
     prompt, cached = _count(usage.get("prompt_tokens")) or 0, _count(details.get("cached_tokens"))
     completion = _count(usage.get("completion_tokens")) or 0
+    if prompt:  # some servers count reasoning in the total alone
+        completion = max(completion, (_count(usage.get("total_tokens")) or 0) - prompt)
     return prompt, completion, None if cached is None else min(prompt, cached)
 
 
@@ -248,12 +260,17 @@ _MODEL = re.compile(
 _QUOTA = re.compile(r"insufficient_quota|billing|exceeded your current quota", re.I)
 _SOON = re.compile(r"(retry|again) in \d|per.?minute", re.I)
 """Google words a limit of calls a minute as a quota that was used up."""
+_WAIT = re.compile(r"(?:retry|again) in (\d+(?:\.\d+)?) ?(ms|m(?:in)?|s)?(?![a-z])", re.I)
+_UNIT_SECONDS = {"ms": 0.001, "m": 60.0, "min": 60.0}
+_MODERATED = re.compile(r"moderat|flagged|content.{0,2}(filter|policy|management)|responsible.?ai", re.I)
 
 
 def classify(status: int, body: bytes, *, tools_offered: bool) -> tuple[ChatErrorKind, str]:
     """Kind and message of an HTTP status other than 200."""
     said = _error_text(body)
     shown = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+    if status in (400, 403) and _MODERATED.search(said):
+        return ChatErrorKind.MODERATED, shown
     if status in (401, 403, 407):
         return ChatErrorKind.AUTH, shown
     if status == 402 or (
@@ -273,6 +290,12 @@ def classify(status: int, body: bytes, *, tools_offered: bool) -> tuple[ChatErro
     if status in (404, 405) or _MODEL.search(said):
         return ChatErrorKind.MODEL_NOT_FOUND, shown
     return ChatErrorKind.BAD_RESPONSE, shown
+
+
+def told_wait(body: bytes) -> float | None:
+    """Seconds after which an error's text says that the call may be made again."""
+    found = _WAIT.search(body.decode("utf-8", "replace"))
+    return float(found[1]) * _UNIT_SECONDS.get((found[2] or "s").lower(), 1.0) if found else None
 
 
 def _error_text(body: bytes) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -216,3 +217,20 @@ def test_the_example_asks_as_the_real_turns_do() -> None:
 def test_an_example_that_makes_no_turns_is_refused(settings: dict[str, str], told: str) -> None:
     with pytest.raises(InputError, match=re.escape(told)):
         AgentConfig(style="act", example_turns=True, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("turn-left", "'turn-left' cannot be called in a text"),
+        ("2x", "'2x' cannot be called in a text"),
+        ("a" * 65, "cannot be called in a text"),
+        ("LOOK", "'look' and 'LOOK' differ in their case alone"),
+    ],
+)
+def test_an_action_that_no_reply_could_name_is_refused(name: str, told: str) -> None:
+    actions = (LOOK, replace(TAKE, name=name))
+    with pytest.raises(InputError, match=told):
+        Agent(ScriptedChat(lambda *_: ""), AgentConfig(style="act"), actions)
+    if name == "turn-left":
+        assert Agent(ScriptedChat(lambda *_: ""), AgentConfig(style="act", calls="native"), actions).actions

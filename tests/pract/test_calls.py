@@ -103,3 +103,12 @@ def test_a_digest_is_the_same_in_every_version() -> None:
     assert digest(turns, ["a", "b"]) == "2f392d0d54a361c3"
     assert digest(turns[:1]) == "214dc227ef3850dd"
     assert digest([]) == "a683096011db3975"
+
+
+def test_a_model_that_thinks_until_its_limit_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    silent = recorded(None, script=lambda *_: Reply(text="", finish_reason="length"))
+    for tag in ("a", "b"):
+        assert say(silent, tag).text == ""
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "a reply ended at max_tokens=" in said
+    assert "rpo.reflector.max_tokens" in said

@@ -52,3 +52,19 @@ def test_a_name_in_a_tasks_data_is_a_leak_unless_an_instruction_or_action_has_it
     assert leaks.find("When in doubt, answer Aarhus.", known="Say Aarhus.") is None
     for general in ("Ask Bruno first.", "Then Search again.", "Aim high.", "Look at aarhus and harbours."):
         assert leaks.find(general) is None
+
+
+def test_words_of_other_scripts_are_words() -> None:
+    tasks = [
+        Task(id="ru", instruction="Найдите красные туфли сорок второго размера."),
+        Task(id="zh", instruction="请找到一双红色的鞋子。"),
+        Task(id="en", instruction="Look around."),
+    ]
+    leaks = LeakCheck(tasks)
+    russian = leaks.find("Сначала найдите красные туфли сорок второго размера!")
+    chinese = leaks.find("总是先找到一双红色的鞋子。")
+    assert russian is not None
+    assert (russian.task_id, russian.words) == ("ru", "найдите красные туфли сорок второго размера")
+    assert chinese is not None
+    assert (chinese.task_id, chinese.words) == ("zh", "找 到 一 双 红 色")
+    assert leaks.find("先看清楚价格，再决定。") is None

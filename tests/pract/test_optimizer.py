@@ -10,7 +10,7 @@ from pract.errors import InputError
 from pract.leaks import LeakCheck
 from pract.llm.base import ChatErrorKind
 from pract.optimizer import OptimizerConfig, PrincipleOptimizer, Rewrite
-from pract.principles import cut_to_tokens, initial_principles, read_principles
+from pract.principles import cut_to_tokens, initial_principles, read_principles, whole_sentences
 from pract.types import Principles, Reflection, Reply, Task
 from tests.pract.fakes import ScriptedChat
 from tests.pract.made import ACTIONS, PRINCIPLES, fail, reflection, spent
@@ -176,3 +176,13 @@ def test_initial_principles_for_no_action_are_refused() -> None:
         "take": "",
         "open": "a b",
     }
+
+
+def test_sentences_that_end_without_a_space_are_told_apart() -> None:
+    chat = ScriptedChat(lambda *_: "")
+    chat.count_tokens = len  # type: ignore[method-assign]
+    text = "先看价格。再决定！然后"
+    assert whole_sentences(text) == "先看价格。再决定！"
+    assert cut_to_tokens(text, 10, chat) == "先看价格。再决定！"
+    assert cut_to_tokens(text, 8, chat) == "先看价格。"
+    assert cut_to_tokens("One. Two", 8, chat) == "One. Two"

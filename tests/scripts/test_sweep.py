@@ -17,9 +17,9 @@ from rich.console import Console
 from latro.errors import InputError
 from scripts import launching
 from scripts.sweep import Sweep, main, tell
-from scripts.sweep_folders import changed_keys
+from scripts.sweep_folders import changed_keys, is_finished
 from scripts.sweep_plan import Job, file_name, quoted, read_plan
-from scripts.sweep_results import Result, measured
+from scripts.sweep_results import Result, measured, with_figures
 from scripts.sweep_table import effects, print_sweep, sweep_json
 
 ROOT = Path(__file__).parents[2]
@@ -356,3 +356,42 @@ def test_a_value_that_another_machine_chose_is_no_other_configuration(tmp_path: 
     cfg = OmegaConf.create({"model": {"dtype": here, "path": "a"}, "seed": 0})
     (tmp_path / "config.yaml").write_text("model: {dtype: elsewhere, path: b}\nseed: 0\n")
     assert changed_keys(job, cfg) == ["model.path"]
+
+
+def agents(folder: Path, written: str, **outcome: object) -> Job:
+    (folder / "config.yaml").write_text(written)
+    if outcome:
+        (folder / "results.json").write_text(json.dumps(outcome))
+    return Job(name="a", knobs={}, overrides=(), folder=folder, script="evaluate_pract")
+
+
+def test_a_job_of_agents_is_taken_further_by_what_may_change(tmp_path: Path) -> None:
+    written = "budget: {usd: 20}\nretry_failed: false\nllm: {prices: {prompt: 1.0}, context_tokens: 4096}\n"
+    job = agents(tmp_path, written)
+    cfg = OmegaConf.create(
+        {
+            "budget": {"usd": 40},
+            "retry_failed": True,
+            "llm": {"prices": {"prompt": 2.0}, "context_tokens": 8192},
+        }
+    )
+    assert changed_keys(job, cfg) == ["llm.context_tokens"]
+    job = agents(tmp_path, written, stopped="", results={})
+    cfg.retry_failed = False
+    assert is_finished(job, cfg)  # it did not need the money
+    cfg.retry_failed = True
+    assert not is_finished(job, cfg)
+
+
+def test_figures_of_an_evaluation_that_ran_out_of_money_are_left_out(tmp_path: Path) -> None:
+    job = agents(tmp_path, "seed: 0\n", stopped="budget: usd", results={"env": {"score,mean": 0.5}})
+    (result,), names = with_figures([Result(job=job, status="finished")], ["score,mean"])
+    assert names == ("score,mean",)
+    assert (result.figures, result.error) == ({}, "budget: usd: not all tasks were played")
+
+
+def test_a_sweep_that_may_spend_more_keeps_its_folder() -> None:
+    fixed = ["script=evaluate_pract", "env=todo", "seed=0,1"]
+    folder = read_plan([*fixed, "budget.usd=20"]).folder
+    assert folder == read_plan([*fixed, "budget.usd=40", "retry_failed=true"]).folder
+    assert folder != read_plan([*fixed, "limit=3"]).folder

@@ -98,6 +98,20 @@ def test_gepa_stops_at_an_outage_and_plays_anew_once_the_server_is_back(tmp_path
     assert "Take the key first, then go on." in run(again)[-1].best.texts.values()
 
 
+def test_gepa_chooses_by_no_validation_that_lost_its_server(tmp_path: Path) -> None:
+    def shaky(messages: list[object], tag: str) -> str:
+        if tag.startswith("gepa/evaluate-0000/000"):
+            raise ChatError(ChatErrorKind.RATE_LIMITED, "slow down")
+        return script(messages, tag)
+
+    ready, _ = learning(tmp_path / "log", script=shaky)
+    last = run(ready)[-1]
+    assert last.decision is Decision.STOPPED
+    assert last.reason.startswith("validation is incomplete: 1 of 3 tasks could not be played")
+    again, _ = learning(tmp_path / "log", script=script)
+    assert all(episode.status.counts for episode in run(again)[0].validation)
+
+
 @pytest.mark.parametrize("where", ["gepa/evaluate-0000", "gepa/evaluate-0001", "gepa/reflect"])
 def test_bad_input_ends_a_run_of_gepa(where: str) -> None:
     def unseen(messages: list[object], tag: str) -> str:

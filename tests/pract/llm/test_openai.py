@@ -23,7 +23,7 @@ from tests.pract.llm import bad_server
 from tests.pract.llm.bad_server import KEY, MODEL, TEXT, Server
 
 T = TypeVar("T")
-HASTY = Patience(attempts=3, first_pause=0.01)
+HASTY = Patience(attempts=3, first_pause=0.01, rate_pause=0.01)
 ASK = (Message(role="system", content="You shop."), Message(role="user", content="Find a mug."))
 SEARCH = ActionSpec(name="search", description="Search the shop.")
 
@@ -221,7 +221,11 @@ def test_a_fault_that_passes_is_outlived(server: Server, mode: str) -> None:
 
 
 def test_retry_after_is_waited_for(server: Server) -> None:
-    reply = ask(chat_at(server.url("rate_limited.2.waits"), patience=Patience(attempts=3, first_pause=0.0)))
+    reply = ask(
+        chat_at(
+            server.url("rate_limited.2.waits"), patience=Patience(attempts=3, first_pause=0.0, rate_pause=0.0)
+        )
+    )
     assert 0.1 <= reply.seconds < 1
 
 
@@ -248,7 +252,7 @@ def test_a_storm_of_faults_ends_with_an_outcome_for_every_call(server: Server) -
         server.url("mixed"),
         concurrency=16,
         timeout_seconds=0.2,
-        patience=Patience(attempts=2, first_pause=0.0),
+        patience=Patience(attempts=2, first_pause=0.0, rate_pause=0.0),
     )
 
     async def one(index: int) -> str:

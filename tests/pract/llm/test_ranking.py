@@ -29,7 +29,7 @@ def choose(server: Server, rank_by: str, choices: list[str]) -> Reply:
         base_url=server.url("ok"),
         model=MODEL,
         rank_by=rank_by,
-        patience=Patience(attempts=2, first_pause=0.0),
+        patience=Patience(attempts=2, first_pause=0.0, rate_pause=0.0),
     )
 
     async def once() -> Reply:

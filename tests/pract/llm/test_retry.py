@@ -34,6 +34,15 @@ def test_a_server_that_asks_for_a_pause_gets_it_up_to_a_limit() -> None:
     assert patience.pause(ChatErrorKind.RATE_LIMITED, 1, 61.0, random.Random(0)) is None
 
 
+def test_a_limit_that_names_no_pause_is_waited_out_as_a_minutes() -> None:
+    jitter = random.Random(0)
+    pauses = [Patience().pause(ChatErrorKind.RATE_LIMITED, attempt, None, jitter) for attempt in range(1, 6)]
+    assert pauses[-1] is None
+    for pause, longest in zip(pauses, [5.0, 10.0, 20.0, 30.0], strict=False):
+        assert pause is not None
+        assert longest / 2 <= pause <= longest
+
+
 def test_what_will_not_pass_is_not_repeated() -> None:
     lasting = [kind for kind in ChatErrorKind if kind not in PASSING]
     assert {Patience().pause(kind, 1, None, random.Random(0)) for kind in lasting} == {None}

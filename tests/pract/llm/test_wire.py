@@ -110,6 +110,13 @@ def test_tool_arguments_sent_as_an_object_become_text() -> None:
     [
         (401, "{}", ChatErrorKind.AUTH),
         (402, '{"error": "no money"}', ChatErrorKind.AUTH),
+        (403, '{"error": {"message": "Your country is not supported"}}', ChatErrorKind.AUTH),
+        (
+            403,
+            '{"error": {"message": "requires moderation and your input was flagged"}}',
+            ChatErrorKind.MODERATED,
+        ),
+        (400, '{"error": {"code": "content_filter", "message": "the prompt"}}', ChatErrorKind.MODERATED),
         (429, '{"error": {"code": "insufficient_quota"}}', ChatErrorKind.AUTH),
         (429, "", ChatErrorKind.RATE_LIMITED),
         (
@@ -202,3 +209,39 @@ def test_the_text_ends_before_the_first_stop() -> None:
 )
 def test_the_estimate_of_tokens(text: str, tokens: int) -> None:
     assert estimate_tokens(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        ('{"error": {"message": "Please retry in 37.5s."}}', 37.5),
+        ("Rate limit reached. Please try again in 120ms", 0.12),
+        ("try again in 2 min", 120.0),
+        ("try again in 3 attempts", 3.0),
+        ("try again later", None),
+        ("", None),
+    ],
+)
+def test_an_error_may_tell_its_pause_in_words(body: str, seconds: float | None) -> None:
+    assert wire.told_wait(body.encode()) == seconds
+
+
+def test_reasoning_that_is_counted_in_the_total_alone_is_paid_for() -> None:
+    message = {"content": "yes", "reasoning_content": "x" * 400}
+
+    def read(usage: object) -> Reply:
+        data = {"choices": [{"message": message}], "usage": usage}
+        return wire.read_reply(data, prompt=[], prices=wire.Prices(completion=1e6), model="m", seconds=0.0)
+
+    told = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 75}
+    assert (read(told).completion_tokens, read(told).usd) == (65, 65.0)
+    assert read(told | {"total_tokens": 15}).completion_tokens == 5
+    assert read(told | {"total_tokens": 2**50}).completion_tokens == 5
+    assert read(None).completion_tokens == 81  # of the words that were written, reasoning included
+
+
+def test_a_price_list_is_its_models() -> None:
+    prices = wire.Prices(prompt=2.0, model="small")
+    assert prices.of("small") is prices
+    assert prices.of("large") == wire.Prices()
+    assert wire.Prices(prompt=2.0).of("large").prompt == 2.0
