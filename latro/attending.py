@@ -41,10 +41,31 @@ def attending(model: Any, knob: str, attend: Callable[..., Tensor]) -> Iterator[
             return sdpa_attention_forward(module, query, key, value, mask, **knobs)
         return attend(given, module, query, key, value, **knobs), None
 
-    base = base_model(model)
     AttentionInterface.register(f"latro_{knob}", chosen)
-    base.set_attn_implementation(f"latro_{knob}")
+    with attention(model, f"latro_{knob}"):
+        yield
+
+
+@contextmanager
+def attention(model: Any, name: str) -> Iterator[None]:
+    """Within the block the model attends by the implementation of that name."""
+    base = base_model(model)
+    before = base.config._attn_implementation
+    base.set_attn_implementation(name)
     try:
         yield
     finally:
-        base.set_attn_implementation("sdpa")
+        base.set_attn_implementation(before)
+
+
+@contextmanager
+def masked(model: Any) -> Iterator[None]:
+    """Within the block rows of unlike length are told apart by their mask.
+
+    Flash attention takes the padding out of all keys and values instead, in every layer for every token.
+    """
+    if "flash" not in str(base_model(model).config._attn_implementation):
+        yield
+    else:
+        with attention(model, "sdpa"):
+            yield

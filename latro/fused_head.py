@@ -24,6 +24,8 @@ GPU_CHUNK = 2**29
 """The same on a GPU, where adding up that gradient would cost more than the products do."""
 BLOCK = 2**19
 """Elements that pass through the softmax at once: few enough to stay in a processor's cache."""
+GPU_BLOCK = 2**25
+"""The same on a GPU: few enough for their float32 copies to take little memory."""
 LOGIT_KNOBS = (
     "final_logit_softcapping",
     "logit_scale",
@@ -210,9 +212,9 @@ def logit_chunks(
 
 
 def row_blocks(logits_CV: Tensor) -> Iterator[slice]:
-    """Slices of a few rows each, for work that should not leave the cache. A GPU takes all at once."""
+    """Slices of a few rows each, for work that makes wider copies of them."""
     C, V = logits_CV.shape
-    size = max(1, BLOCK // V) if logits_CV.device.type == "cpu" else max(1, C)
+    size = max(1, (BLOCK if logits_CV.device.type == "cpu" else GPU_BLOCK) // V)
     return (slice(start, start + size) for start in range(0, C, size))
 
 

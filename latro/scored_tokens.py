@@ -102,7 +102,8 @@ def token_logprob(
 
         with replaced_forward(head, forward):
             logprob_A = model(input_ids=ids_BT, logits_to_keep=keep_BT, **inputs).logits.flatten()
-        if torch.equal(logprob_A.detach(), made[0].detach()):
+        # Numbers that are none stay what they are: a second pass in one process alone would hang the others.
+        if torch.equal(logprob_A.detach().nan_to_num(), made[0].detach().nan_to_num()):
             return logprob_A
         warn_of_changed_logits(type(unwrapped(model)).__name__)
 

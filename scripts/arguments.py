@@ -48,6 +48,14 @@ def by_fsdp(args: TrainingArguments) -> bool:
     return bool(args.fsdp) or launched_by("FSDP")
 
 
+def on_its_device(model: Any, args: TrainingArguments) -> Any:
+    """The model, which FSDP shards where it lies: on the host, each process would need room there for two and a half.
+
+    Others move it by themselves.
+    """
+    return model.to(args.device) if by_fsdp(args) else model
+
+
 def launched_by(kind: str) -> bool:
     """Whether the launcher says that it shards the weights in this way."""
     return os.environ.get(f"ACCELERATE_USE_{kind}", "").lower() == "true"
@@ -81,11 +89,15 @@ def arguments(cfg: DictConfig, **forced: Any) -> Any:
         with warnings.catch_warnings():  # trl still passes the old name of activation checkpointing
             warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*")
             named = {str(key): value for key, value in given.items() if value is not None}
-            return instantiate(named | settled, _convert_="all")
+            args = instantiate(named | settled, _convert_="all")
     except Exception as error:
         if isinstance(error.__cause__, ValueError | ImportError):
             raise InputError(f"trainer: {' '.join(str(error.__cause__).split())}") from error
         raise
+    if by_fsdp(args):  # between micro-batches it would hold whole gradients, and not its share of them
+        asked = args.accelerator_config.gradient_accumulation_kwargs or {}
+        args.accelerator_config.gradient_accumulation_kwargs = {"sync_each_batch": True} | asked
+    return args
 
 
 def refuse_settled(given: Mapping[Any, Any], settled: Iterable[str]) -> None:

@@ -74,14 +74,19 @@ def progress(line: str) -> None:
 
 
 def device_of(cfg: DictConfig) -> str:
-    """`cpu` or `cuda`: as asked, or else a GPU where there is one. Raises InputError where there is none."""
+    """`cpu` or `cuda`: as asked, or else a GPU where there is one. Raises InputError for none, or for several."""
     import torch
 
     if cfg.device not in (None, "cpu", "cuda"):
         raise InputError(f"device={cfg.device}: choose null, cpu or cuda")
     if cfg.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device=cuda: torch sees no GPU here; leave device out, or give device=cpu")
-    return cfg.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = cfg.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and torch.cuda.device_count() > 1:  # trainers would spread over all of them
+        raise InputError(
+            f"torch sees {torch.cuda.device_count()} GPUs: set CUDA_VISIBLE_DEVICES=0, or device=cpu"
+        )
+    return device
 
 
 def real_model(cfg: DictConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from latro.errors import InputError
 from latro.rollout.choosing import make_engine
 from latro.sft import SftBaseline, supervised_row
 from latro.types import Example, LeftOut
-from scripts.arguments import arguments, join_processes, warn_of_rounding
+from scripts.arguments import arguments, join_processes, on_its_device, warn_of_rounding
 from scripts.building import build_encoder, build_model, build_task, context_length
 from scripts.callbacks import BestFound, ProgressBar, Recorder, patience
 from scripts.checking import check_config
@@ -40,6 +40,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     task = build_task(cfg)
     rows = read_rows(cfg, task)
     loaded, _ = build_model(cfg)
+    on_its_device(loaded.model, args)
     warn_of_rounding(loaded.model, args)
     encoder = build_encoder(loaded, task, cfg.separator)
     room = evaluation.max_tokens

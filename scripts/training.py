@@ -23,7 +23,7 @@ from latro.records import Sample
 from latro.tasks.base import Task
 from latro.trainer import LatroTrainer
 from latro.types import Example, LeftOut
-from scripts.arguments import join_processes, training_arguments, warn_of_rounding
+from scripts.arguments import join_processes, on_its_device, training_arguments, warn_of_rounding
 from scripts.building import (
     build_encoder,
     build_model,
@@ -66,6 +66,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     task = build_task(cfg)
     rows = read_rows(cfg, task)
     loaded, model_config = build_model(cfg)
+    on_its_device(loaded.model, args)
     warn_of_rounding(loaded.model, args)
     encoder = build_encoder(loaded, task, cfg.separator)
     examples, validation, left_out = fitting_rows(

@@ -8,7 +8,6 @@ Legend: R slots, L tokens of the longest continuation, V vocabulary.
 """
 
 import logging
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latro.attending import attending, on_processor
+from latro.attending import attending, masked, on_processor
 from latro.encoding import Encoder
 from latro.rollout.base import Continuation, Done, Request, ignore
 from latro.rollout.drawing import draw, likeliest, uniforms
@@ -69,7 +68,7 @@ class ContinuousEngine:
         was_training = model.training
         model.eval()
         try:
-            with attending(model, "shared_slots", attend) if shared else nullcontext():
+            with attending(model, "shared_slots", attend) if shared else masked(model):
                 slots = SharedSlots(rows, request.max_tokens) if shared else Slots(rows)
                 return Batch(model, encoder, request, slots, done).run()
         finally:

@@ -291,6 +291,18 @@ def test_knobs_that_exclude_each_other_are_refused():
         ScoringConfig(head_memory=-1)
 
 
+def test_numbers_that_are_none_cause_no_second_pass(caplog: pytest.LogCaptureFixture):
+    """One process would run it alone, and hang the others."""
+    model, passes = tiny_llama(6, 0), []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    with torch.no_grad():
+        model.model.norm.weight.fill_(float("nan"))
+        scores = likelihood(model, batch())
+    assert scores.rationale_B.isnan().all()
+    assert len(passes) == 1
+    assert "changes its logits" not in caplog.text
+
+
 def test_a_selected_row_is_the_row_itself():
     whole: RationaleBatch = batch()
     part = whole.select(torch.tensor([4, 1]))

@@ -25,3 +25,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match="device=tpu: choose null, cpu or cuda"):
         device_of(OmegaConf.create({"device": "tpu"}))
     assert device_of(OmegaConf.create({"device": "cpu"})) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    with pytest.raises(InputError, match="torch sees 8 GPUs: set CUDA_VISIBLE_DEVICES=0"):
+        device_of(OmegaConf.create({"device": None}))

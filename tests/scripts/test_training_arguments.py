@@ -142,3 +142,17 @@ def test_patience_without_evaluations_is_refused(script: str) -> None:
     cfg = config(script, f"experiment={group}/smoke", "patience=3", "trainer.eval_strategy=no")
     with pytest.raises(InputError, match=r"patience=3 with trainer\.eval_strategy=no: nothing is evaluated"):
         arguments.arguments(cfg)
+
+
+def test_fsdp_gathers_after_each_micro_batch_and_shards_on_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cfg = config("train_latro", "experiment=latro/smoke")
+    model = torch.nn.Linear(2, 2)
+    place = SimpleNamespace(fsdp=None, deepspeed=None, device=torch.device("meta"))
+    assert arguments.arguments(cfg).accelerator_config.gradient_accumulation_kwargs is None
+    assert not arguments.on_its_device(model, place).weight.is_meta  # type: ignore[arg-type]
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    sharded = arguments.arguments(cfg)
+    assert sharded.accelerator_config.gradient_accumulation_kwargs == {"sync_each_batch": True}
+    assert arguments.on_its_device(model, place).weight.is_meta  # type: ignore[arg-type]
