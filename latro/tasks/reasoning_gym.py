@@ -43,7 +43,7 @@ class ReasoningGym(SplitTask):
     config: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of the generator, such as `{min_terms: 3}`."""
     name: str = "reasoning_gym"
-    version: str = field(default="1", init=False)
+    version: str = field(default="2", init=False)
     main_grader: str = field(default="score", init=False)
     _seen: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _entries: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict, init=False, repr=False)
@@ -130,14 +130,12 @@ class ReasoningGym(SplitTask):
     def _score(self, example: Example, output: str) -> Graded:
         dataset, entry = self._entry(example)
         readings = list(_readings(output, several_lines="\n" in example.gold.strip()))
-        for reading in readings:
-            if (
-                len(reading) <= _LONGEST_ANSWER
-                and not explodes(reading)
-                and _is_right(dataset, reading, entry)
-            ):
-                return Graded(extracted=reading, correct=True)
-        return Graded(extracted=readings[0] if readings else None, correct=False)
+        right = any(
+            len(reading) <= _LONGEST_ANSWER and not explodes(reading) and _is_right(dataset, reading, entry)
+            for reading in readings
+        )
+        # The vote must not know which reading the scorer takes: it is over the barest one.
+        return Graded(extracted=readings[-1] if readings else None, correct=right)
 
     def _entry(self, example: Example) -> tuple[Any, dict[str, Any]]:
         if example.id not in self._entries:  # an example of another instance of this task
@@ -166,7 +164,7 @@ def _readings(output: str, *, several_lines: bool) -> Iterator[str]:
     """The answer in `output` as the scorer may want it: as it stands, and without the sentence's full stop.
 
     It is the last `<answer>` tag, else the last commitment, else the last line (all of it for answers of
-    several lines). All readings are of one and the same passage.
+    several lines). All readings are of one and the same passage, the barest one last.
     """
     tags = _ANSWER_TAG.findall(output)
     committed = next((commitment.text for commitment in commitments(output)), None)
@@ -178,7 +176,7 @@ def _readings(output: str, *, several_lines: bool) -> Iterator[str]:
         lines = (committed or "").strip().splitlines()
         passage = lines[0].strip() if lines else last_line(output)
     for reading in dict.fromkeys(
-        (passage, passage.removesuffix("."), passage.strip(" *_`\"'$").removesuffix("."))
+        (passage, passage.removesuffix("."), passage.removesuffix(".").strip(" *_`\"'$").removesuffix("."))
     ):
         if reading:
             yield reading

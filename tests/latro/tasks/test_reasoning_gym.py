@@ -1,11 +1,14 @@
 """reasoning-gym generators: their own scorer, disjoint splits. Runs the package where it is installed."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from latro.errors import InputError
+from latro.grading.vote import majority_vote
 from latro.tasks.reasoning_gym import ReasoningGym
+from latro.types import Example
 
 
 def gym(generator: str, **settings: object) -> ReasoningGym:
@@ -58,6 +61,19 @@ def test_an_example_of_another_instance_is_graded_too() -> None:
 def test_a_strange_output_is_wrong_and_no_error(output: str) -> None:
     task = gym("countdown", train_size=1, validation_size=1, test_size=1)
     assert not task.grade(task.examples("train")[0], output)["score"].correct
+
+
+@pytest.mark.parametrize(("gold", "right"), [("dog", False), ("cat", True)])
+def test_the_vote_does_not_know_the_gold_answer(gold: str, right: bool) -> None:
+    task = ReasoningGym()
+    example = Example(id="x", question="", prompt="", answer="", gold=gold)
+    scorer = SimpleNamespace(score_answer=lambda answer, entry: float(answer == entry["answer"]))
+    task._entries["x"] = scorer, {"answer": gold}
+    said = ("dog.", "dog", "cat.", "cat", "**cat**.")
+    verdicts = [task.grade(example, f"The answer is {answer}")["score"] for answer in said]
+    assert [verdict.extracted for verdict in verdicts] == ["dog", "dog", "cat", "cat", "cat"]
+    assert [verdict.correct for verdict in verdicts] == [not right] * 2 + [right] * 3
+    assert majority_vote(verdicts).correct is right
 
 
 def test_a_generator_without_gold_answers_is_refused() -> None:
