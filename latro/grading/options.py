@@ -26,7 +26,18 @@ _LETTER_MENTION = re.compile(
     r"\(([A-Z])\)|\b(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s+\(?([A-Z])\b|^([A-Z])(?=[).:,;]|\s+(?:because|since)\b)"
 )
 
-_NOT = re.compile(r"\bnot\s+(?:an?\s+|the\s+)?['\"“‘(*]*$", re.I)
+_FILLER = (
+    r"(?:(?:an?|the|be|been|going|to|for|likely|possibly|really|option|choice|(?:is|can|could|would)\s+it"
+    r"|(?:think|believe)(?:\s+that)?\s+it(?:['’]s|\s+is))\s+)*['\"“‘(*]*"
+)
+# Words that deny the mention behind them, with nothing between that could be a clause of its own.
+_DENIAL = re.compile(
+    rf"(?:\b(?:not|cannot|never|neither|nor|rul(?:e|es|ed|ing)\s+out|except)|n['’]t)\s+{_FILLER}$", re.I
+)
+_REACH = 80
+"""Letters before a mention in which its denial is looked for, so that no text can take long."""
+# What may stand between one denied mention and the next: `(A) or (B)`, `(A) dry palms`.
+_LIKEWISE = re.compile(rf"['\"”’*)]*(?:,?\s+n?or\s+|\s+and\s+|\s+){_FILLER}", re.I)
 
 
 def bare_option(option: str) -> str:
@@ -62,7 +73,8 @@ def final_option(example: Example, output: str) -> Graded:
     A commitment names an option exactly, as in `exact_option`, or by mentioning one option's text as whole
     words (an option inside a longer mentioned one does not count), or by mentioning one letter as `(B)`,
     `option B`, or `B.` at its start. The clause before a `because` is read first, then the sentence, then the
-    line. A text that mentions two options names none. Neither the 2 of `2.5` nor what `not` denies is a mention.
+    line. A text that mentions two options names none. Neither the 2 of `2.5` nor what is denied (`not going to be`,
+    `cannot be`, `rule out`, ...) is a mention.
     """
     options = _bare(example)
     lines = [first_line(commitment.text) for commitment in commitments(output)] or [last_line(output)]
@@ -149,18 +161,25 @@ def _mentioned(line: str, options: Sequence[str]) -> set[int]:
         for index, option in enumerate(options)
         for match in re.finditer(_whole(option), line, flags)
     ]
-    outer = {
-        index
+    outer = [
+        (start, end, index)
         for start, end, index in spans
         if not any(s <= start and end <= e and e - s > end - start for s, e, _ in spans)
-        and not _NOT.search(line[:start])
-    }
-    letters: set[int] = set()
-    for match in _LETTER_MENTION.finditer(line):
-        if _NOT.search(line[: match.start()]):
-            continue
-        letters |= _by_letter(next(group for group in match.groups() if group), options)
-    return outer | letters
+    ]
+    letters = [
+        (match.start(), match.end(), index)
+        for match in _LETTER_MENTION.finditer(line)
+        for index in _by_letter(next(group for group in match.groups() if group), options)
+    ]
+    chosen: set[int] = set()
+    denied = len(line)
+    """Where the last denied mention ends."""
+    for start, end, index in sorted(outer + letters):
+        if _DENIAL.search(line, max(0, start - _REACH), start) or _LIKEWISE.fullmatch(line, denied, start):
+            denied = end
+        else:
+            chosen.add(index)
+    return chosen
 
 
 def _whole(option: str) -> str:

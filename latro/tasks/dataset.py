@@ -51,7 +51,7 @@ class SplitTask(ABC):
     """Stands between a rationale and the answer line."""
     name: str = "task"
     """Names the task in ids, results and run folders."""
-    version: str = field(default="3", init=False)
+    version: str = field(default="4", init=False)
     main_grader: str = field(default="final", init=False)
     left_out: list[LeftOut] = field(default_factory=list, init=False)
     _test_is_open: bool = field(default=False, init=False, repr=False)

@@ -98,6 +98,52 @@ def test_a_part_of_a_number_and_what_is_denied_are_no_mention(output: str, extra
     assert final_option(question(*choices, gold="2"), output).extracted == extracted
 
 
+PALMS = question("wet palms", "dry palms", "cold palms", gold="dry palms")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "The answer is not going to be dry palms.",
+        "The answer isn't dry palms.",
+        "The answer isn’t the **dry palms**.",
+        "So it cannot be dry palms.",
+        "The answer cannot be (B).",
+        "So we can rule out dry palms.",
+        "This rules out option B.",
+        "It was never dry palms.",
+        "I don't think it's dry palms.",
+        "It is anything except dry palms.",
+        "It is neither wet palms nor dry palms.",
+        "It is not wet palms, nor is it dry palms.",
+        "The answer is not (A) or (B).",
+        "The answer is not (B) dry palms.",
+        "We can rule out wet palms and dry palms.",
+    ],
+)
+def test_an_option_that_is_denied_is_not_chosen(output: str) -> None:
+    assert final_option(PALMS, output).extracted is None
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "It is not wet palms but dry palms.",
+        "It is not (A) but (B).",
+        "The answer is not obvious; it is dry palms.",
+        "It does not change and so it is dry palms.",
+        "It cannot be anything but dry palms.",
+        "The answer isn't wet palms. It is dry palms.",
+        "Neither (A) nor (C) is right, so it is (B).",
+        "We rule out wet palms and cold palms, which leaves dry palms.",
+        "The answer is not only dry palms.",
+        "It is dry palms, not wet palms.",
+    ],
+)
+def test_a_denial_elsewhere_leaves_an_answer_its_own(output: str) -> None:
+    assert final_option(PALMS, output).correct
+
+
 def test_the_papers_substring_test_has_the_papers_faults() -> None:
     assert paper_option(WATER, "So, The answer is warm water.").correct
     assert paper_option(WATER, "The answer is a glass of warm water").correct  # a longer, wrong option

@@ -25,7 +25,7 @@ def test_other_prompts_than_in_training_are_said_in_one_line(tmp_path: Path) -> 
     now = replace(ENCODER, chat=True, separator="")
     assert prompted_otherwise(str(tmp_path), now, ArcChallenge()) == (
         f"{tmp_path} was trained with other prompts: chat False, now True; separator '\\n', now ''; "
-        "version of arc_challenge '3-direct', now '3'; "
+        "version of arc_challenge '4-direct', now '4'; "
         "see model.chat_template, model.system_prompt, separator and the task's own keys"
     )
     assert prompted_otherwise(str(tmp_path), ENCODER, Gsm8k()) is None  # another task has prompts of its own

@@ -46,7 +46,7 @@ def test_direct_answers_are_asked_for_strictly_and_under_another_version(tmp_pat
         "Reply with 'The answer is (one of the options)' and nothing else."
     )
     assert example.answer == "The answer is An ice cube."
-    assert (cot.version, direct.version) == ("3", "3-direct")
+    assert (cot.version, direct.version) == ("4", "4-direct")
     with pytest.raises(InputError, match=r"^task\.prompt='short'; use cot or direct$"):
         ArcChallenge(path=str(tmp_path), prompt="short")
 
