@@ -18,17 +18,14 @@ Grader = Callable[[Example, str], Graded]
 def final_text(example: Example, output: str) -> Graded:
     """Free text: the last commitment (else the last line) equals the gold text, case and spacing aside.
 
-    The committed line is read whole and then up to each of its sentence ends; without a match the shortest
-    reading is what was extracted.
+    It is right if the committed line, whole or up to one of its sentence ends, is the gold text. What is extracted is
+    the whole line without its last full stop, whatever the gold text is, so that a vote does not know it.
     """
-    gold = bare_option(example.gold).casefold()
     committed = next((commitment.text for commitment in commitments(output)), None)
-    extracted = None
-    for prefix in sentence_prefixes(first_line(committed) if committed is not None else last_line(output)):
-        extracted = bare_option(prefix).casefold() or None
-        if extracted == gold:
-            break
-    return Graded(extracted=extracted, correct=extracted is not None and extracted == gold)
+    prefixes = sentence_prefixes(first_line(committed) if committed is not None else last_line(output))
+    whole, *shorter = (bare_option(prefix).casefold() for prefix in prefixes)
+    gold = bare_option(example.gold).casefold()
+    return Graded(extracted=whole or None, correct=bool(gold) and gold in (whole, *shorter))
 
 
 def final(example: Example, output: str) -> Graded:

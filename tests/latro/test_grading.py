@@ -81,8 +81,18 @@ def test_final_text_reads_whole_lines_before_sentences() -> None:
     assert final_text(gold("Dr. No"), "The answer is Dr. No. It was a film.").correct
     assert final_text(gold("Paris"), "The answer is paris. It is in France.").correct
     assert final_text(gold("Paris"), "The answer is Lyon. Not Paris.") == Graded(
-        extracted="lyon", correct=False
+        extracted="lyon. not paris", correct=False
     )
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"), [("U.S. Grant", [True, False, False]), ("U.S", [True] * 3), ("Lincoln", [False] * 3)]
+)
+def test_the_vote_of_free_text_does_not_know_the_gold_answer(answer: str, right: list[bool]) -> None:
+    outputs = [f"The answer is {name}." for name in ("U.S. Grant", "U.S. Steel", "U.S. Bank")]
+    said = [final_text(gold(answer), output) for output in outputs]
+    assert [verdict.extracted for verdict in said] == ["u.s. grant", "u.s. steel", "u.s. bank"]
+    assert [verdict.correct for verdict in said] == right
 
 
 def test_acc_takes_the_largest_sum_and_acc_norm_the_largest_per_character() -> None:
