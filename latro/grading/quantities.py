@@ -23,7 +23,9 @@ _QUANTITY = re.compile(
 # A unit may stand between a number and the sign that follows it: `3 apples + 4 apples = 7 apples`.
 _UNIT = r"(?:\s+(?!(?:because|since|as|where|when|if|for|with|and|or|so)\b)[A-Za-z]+){0,2}"
 _TERM = rf"[(]*(?:{_FRAC % (_NUMBER, _NUMBER)}|{_NUMBER})%?{_UNIT}[)]*"
-_EQUATION = re.compile(rf"{_TERM}(?:\s*[-+*/x×÷·]\s*{_TERM})+\s*=\s*(?=[($]*{_SIGN}[\\.$0-9])")
+# `of` and a parenthesis right behind a number, closed before the result, multiply: `60% of 50 = 30`, `2(3+4) = 14`.
+_OPERATOR = r"(?:\s*[-+*/x×÷·]\s*|\s+of\s+|(?<=[\d)])(?=\([^=]*\)))"
+_EQUATION = re.compile(rf"{_TERM}(?:{_OPERATOR}{_TERM})+\s*=\s*(?=[($]*{_SIGN}[\\.$0-9])")
 _LATEX_NOISE = re.compile(r"\{,\}|\\[,!;: ]|\\(?=[$%])")
 _LATEX_SIGNS = {"−": "-", r"\times": "×", r"\cdot": "·", r"\div": "÷"}
 _MOST_DIGITS = 60
