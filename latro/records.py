@@ -25,6 +25,8 @@ class Sample:
     finished: bool
     length: int
     """Rationale tokens, the decision to stop not counted."""
+    ending: int
+    """Tokens of the decision to stop, where it is scored: `log_rationale` has them in it."""
     log_answer: float
     """log π(y|x,z)."""
     answer_reward: float
@@ -49,8 +51,10 @@ def make_samples(
     rationales: Sequence[Rationale],
     scores: Scores,
     result: Objective,
+    *,
+    score_stop: bool,
 ) -> list[Sample]:
-    """One record per row of a micro-batch, in prompt order."""
+    """One record per row of a micro-batch, in prompt order. score_stop: whether `scores` hold the endings."""
     K = len(rationales) // len(examples)
     columns = {
         "log_answer": scores.answer_NKT.detach().sum(-1),
@@ -75,6 +79,7 @@ def make_samples(
             answer=examples[b // K].answer,
             finished=rationale.finished,
             length=len(rationale.ids),
+            ending=len(rationale.ending) if score_stop else 0,
             **{name: values[b] for name, values in rows.items()},
         )
         for b, rationale in enumerate(rationales)
@@ -95,6 +100,7 @@ def step_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     spreads = [spread([sample.reward for sample in group]) for group in groups.values()]
     lessons = [spread([sample.advantage for sample in group]) for group in groups.values()]
     lengths = [sample.length for sample in samples]
+    scored = sum(sample.length + sample.ending for sample in samples)
     ended = [sample.length for sample in samples if sample.finished]
     gaps = [sample.log_drawn - sample.log_rationale for sample in samples if sample.log_drawn is not None]
     sampler = {"latro/sampler_kl": fmean(gaps), "latro/sampler_gap": max(map(abs, gaps))} if gaps else {}
@@ -103,7 +109,7 @@ def step_metrics(samples: Sequence[Sample]) -> dict[str, float]:
         "reward_std": fmean(spreads),
         "frac_reward_zero_std": fmean(value <= least for value, least in zip(lessons, rounding, strict=True)),
         "kl": fmean(sample.log_ratio for sample in samples),
-        "entropy": -sum(sample.log_rationale for sample in samples) / max(1, sum(lengths)),
+        "entropy": -sum(sample.log_rationale for sample in samples) / max(1, scored),
         "completions/mean_length": fmean(lengths),
         "completions/min_length": min(lengths),
         "completions/max_length": max(lengths),

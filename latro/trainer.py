@@ -231,7 +231,14 @@ class LatroTrainer(Trainer):
         result = objective(scores, self.objective_config, generator, self.mean_reward)
         self.refuse_broken(result.loss_NK, inputs["examples"])
         step = self.state.global_step + 1
-        self.samples += make_samples(step, inputs["examples"], inputs["rationales"], scores, result)
+        self.samples += make_samples(
+            step,
+            inputs["examples"],
+            inputs["rationales"],
+            scores,
+            result,
+            score_stop=bool(self.objective_config.score_stop),
+        )
         return result.loss_NK.sum() * (self.accelerator.num_processes / self.rows_in_step)
 
     def refuse_broken(self, loss_NK: Tensor, examples: Sequence[Example]) -> None:

@@ -22,6 +22,7 @@ def sample(**changes: object) -> Sample:
         "answer": "!",
         "finished": True,
         "length": 4,
+        "ending": 1,
         "log_answer": -1.0,
         "answer_reward": -1.0,
         "log_ratio": 0.5,
@@ -58,13 +59,16 @@ def test_every_row_of_a_micro_batch_becomes_a_record_in_prompt_order():
         finished_NK=torch.tensor([[True, True], [False, True]]),
     )
     result = objective(scores, ObjectiveConfig(kl_weight=0.5))
-    samples = make_samples(7, examples, rationales, scores, result)
+    samples = make_samples(7, examples, rationales, scores, result, score_stop=True)
     assert [(s.step, s.id, s.k, s.prompt, s.rationale, s.answer, s.length, s.finished) for s in samples] == [
         (7, "q1", 0, "p1", "ab", "a1", 2, True),
         (7, "q1", 1, "p1", "", "a1", 0, True),
         (7, "q2", 0, "p2", "c", "a2", 1, False),
         (7, "q2", 1, "p2", "d", "a2", 1, True),
     ]
+    assert [s.ending for s in samples] == [1, 1, 0, 1]
+    unscored = make_samples(7, examples, rationales, scores, result, score_stop=False)
+    assert [s.ending for s in unscored] == [0, 0, 0, 0]
     assert [s.log_answer for s in samples] == [-2.0, -0.5, -4.0, -1.0]
     assert [s.log_ratio for s in samples] == [1.0, 0.0, 0.0, -1.0]
     assert [s.penalty for s in samples] == [0.0, 0.0, 2.0, 0.0]
@@ -87,7 +91,7 @@ def test_metrics_of_a_step_under_trls_names():
         "reward_std": math.sqrt(2) / 2,
         "frac_reward_zero_std": 0.5,
         "kl": 0.75,
-        "entropy": 24 / 16,  # four rationales of -6 nats, 4 tokens in the mean
+        "entropy": 1.2,  # four rationales of -6 nats, 4 tokens in the mean, and one that ends each
         "completions/mean_length": 4.0,
         "completions/min_length": 0,
         "completions/max_length": 8,
@@ -110,6 +114,13 @@ def test_small_rewards_teach_as_large_ones_do(rewards: tuple[float, float], shar
     mean = sum(rewards) / 2
     metrics = step_metrics([sample(k=k, reward=r, advantage=2 * (r - mean)) for k, r in enumerate(rewards)])
     assert metrics["frac_reward_zero_std"] == share
+
+
+def test_the_entropy_counts_every_token_that_was_scored():
+    empty = [sample(k=k, length=0, ending=4, log_rationale=-2.0) for k in range(16)]
+    assert step_metrics(empty)["entropy"] == 0.5
+    unscored = [sample(k=k, length=4, ending=0, log_rationale=-2.0) for k in range(16)]
+    assert step_metrics(unscored)["entropy"] == 0.5
 
 
 def test_how_far_the_sampler_is_from_the_policy_is_told_where_it_is_known():
@@ -144,6 +155,7 @@ def test_a_group_with_one_reward_for_all_teaches_if_its_advantages_differ():
     examples = [Example(id=id, question="", prompt="", answer="", gold="") for id in ("q1", "q2")]
     rationales = [Rationale(ids=(1,), text="a", ending=(0,))] * 4
     result = objective(scores, ObjectiveConfig(reward=Reward.MULTI_SAMPLE_BOUND))
-    metrics = step_metrics(make_samples(1, examples, rationales, scores, result))
+    samples = make_samples(1, examples, rationales, scores, result, score_stop=True)
+    metrics = step_metrics(samples)
     assert metrics["reward_std"] == 0.0
     assert metrics["frac_reward_zero_std"] == 0.5
