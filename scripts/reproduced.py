@@ -190,12 +190,12 @@ def estimate(sheets: Sequence[Sheet], measure: str) -> stats.Estimate:
     ids = [id for id in values[0] if all(id in found for found in values)]
     values_SN = np.array([[found[id] for id in ids] for found in values])
     whole = bool(np.isin(values_SN, (0.0, 1.0)).all())
-    if len(sheets) > 1:
+    if not (values_SN == values_SN[0]).all():
         found = paired.clustered(values_SN, np.zeros((1, len(ids))), matched=False).difference
         if math.isfinite(found.low):
             return stats.within(found, 0.0, 1.0)
     if whole:
-        # Of seeds that all agree, Wilson's interval over items: no spread seen is no certainty.
+        # Of one run, and of seeds that all agree, which are no further evidence, Wilson's interval over items.
         return stats.proportion(round(float(values_SN.mean()) * len(ids)), len(ids))
     return stats.share_or_mean(values_SN.mean(axis=0).tolist())
 

@@ -98,8 +98,8 @@ def test_a_table_has_ours_beside_the_papers_and_paired_changes(run, capsys) -> N
 
 
 def test_wilsons_interval_over_items_and_a_wider_one_over_seeds(tmp_path: Path) -> None:
-    def sheet(right: int, seed: int) -> Sheet:
-        values = {str(number): float(number < right) for number in range(8)}
+    def sheet(right: int, seed: int, n: int = 8) -> Sheet:
+        values = {str(number): float(number < right) for number in range(n)}
         measures = {
             f"accuracy_greedy,{name}": Measure(kind="right", values=values) for name in ("exact", "paper")
         }
@@ -117,6 +117,8 @@ def test_wilsons_interval_over_items_and_a_wider_one_over_seeds(tmp_path: Path) 
     assert two.high == 1.0
     alike = estimate([sheet(8, 0), sheet(8, 1)], "accuracy_greedy")
     assert (alike.value, alike.low) == (1.0, pytest.approx(0.6756, abs=1e-3))  # no spread is no certainty
+    same = estimate([sheet(1, seed, n=40) for seed in range(3)], "accuracy_greedy")
+    assert (same.value, round(same.low, 3), round(same.high, 3)) == (0.025, 0.004, 0.129)
     gap = shifted(one, 10.0)
     assert gap is not None
     assert (gap.value, gap.low) == (pytest.approx(0.025), pytest.approx(one.low - 0.1))
