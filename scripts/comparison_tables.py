@@ -77,7 +77,7 @@ def print_contrasts(found: Sequence[Contrast], title: str, console: Console | No
                 f"{contrast.before:.3f}",
                 f"{contrast.after:.3f}",
                 f"{gap.value:+.3f}",
-                stats.interval_text(gap.low, gap.high, 2, signed=True).replace(", ", ","),
+                stats.interval_text(gap.low, gap.high, signed=True).replace(", ", ","),
                 f"{contrast.won} {contrast.lost}",
                 p_text(contrast.p),
                 p_text(contrast.adjusted),

@@ -47,6 +47,13 @@ def test_accuracies_and_likelihoods_are_compared_in_pairs(tmp_path: Path) -> Non
     assert (own.survives, accuracy.survives) == (True, False)
 
 
+def test_an_interval_is_printed_as_fine_as_its_change(tmp_path: Path, capsys) -> None:
+    rights = (("a", "0000001110"), ("b", "1111110110"))
+    folders = [str(evaluation(tmp_path / name, right)) for name, right in rights]
+    assert main([*folders, "--metric", "accuracy"]) == 0
+    assert "0.300 0.800 +0.500 [-0.013,+0.846] 6 1" in " ".join(capsys.readouterr().out.split())
+
+
 def test_gold_rationales_are_compared_where_both_sides_have_them(tmp_path: Path) -> None:
     def golden(name: str, gold: float) -> Path:
         folder = evaluation(tmp_path / name, "0011")
