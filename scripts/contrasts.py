@@ -228,10 +228,16 @@ def _scored(after_N: np.ndarray, before_N: np.ndarray) -> Found:
 
 def _over_seeds(setting: Setting, base: Setting, after_SN: np.ndarray, before_SN: np.ndarray) -> Found | None:
     """Of several seeds; None if they and the items show no spread, or if each side has copies of one run."""
-    if all((side_SN == side_SN[0]).all() for side_SN in (after_SN, before_SN)):
+    alike = [bool((side_SN == side_SN[0]).all()) for side_SN in (after_SN, before_SN)]
+    if all(alike):
         return None
     seeds = _seeds(setting)
     matched = seeds is not None and seeds == _seeds(base)
+    if not matched:  # a run is one, however often it is named
+        after_SN, before_SN = (
+            side_SN[:1] if same else side_SN
+            for side_SN, same in zip((after_SN, before_SN), alike, strict=True)
+        )
     found = paired.clustered(after_SN, before_SN, matched=matched)
     if not found.spread.shown:
         return None

@@ -160,6 +160,19 @@ def test_copies_of_a_run_are_no_further_evidence(tmp_path: Path, capsys) -> None
     )
 
 
+def test_copies_of_a_run_on_one_side_are_one_run(tmp_path: Path) -> None:
+    for copy in ("x", "y", "z"):
+        evaluation(tmp_path / f"a/{copy}", "1" * 20 + "0" * 30, seed=0)
+    for seed, right in enumerate((25, 28, 31)):
+        evaluation(tmp_path / f"b/{seed}", "1" * right + "0" * (50 - right), seed=seed)
+    for sides, sign in (("a/x", "b/*"), 1), (("a/*", "b/*"), 1), (("b/*", "a/*"), -1):
+        found = compared(*(f"{tmp_path}/{side}" for side in sides), metrics=("accuracy",))
+        gap = found["accuracy_greedy,exact"].difference
+        assert gap.value == pytest.approx(0.16 * sign)
+        bounds = sorted((sign * gap.low, sign * gap.high))
+        assert [round(bound, 3) for bound in bounds] == [-0.003, 0.323]  # not [0.033, 0.287]
+
+
 def test_less_than_six_scores_find_nothing(tmp_path: Path) -> None:
     five = compared(evaluation(tmp_path / "a", "00000"), evaluation(tmp_path / "b", "00000", own=-0.5))
     assert five["logp_answer,own_rationale"].detectable == np.inf
