@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -154,10 +155,21 @@ def unlike_settings(settings: Sequence[Setting]) -> Iterator[str]:
                 both = " and ".join(_shortened(each) for each in (value, right.settings[key]))
                 yield f"{left.name} and {right.name} differ in {key}: {both}"
     for setting in settings:
-        seeds = [sheet.seed for sheet in setting.sheets if sheet.seed is not None]
-        twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-        if twice:
-            yield f"{setting.label} has several runs of seed {twice[0]}: copies of a run are no further evidence"
+        yield from _repeated_seeds(setting)
+
+
+def _repeated_seeds(setting: Setting) -> Iterator[str]:
+    """A seed is the evaluation's: only equal outcomes tell copies of a run from several trainings' checkpoints."""
+    for seed in sorted({sheet.seed for sheet in setting.sheets if sheet.seed is not None}):
+        measured = [sheet.measures for sheet in setting.sheets if sheet.seed == seed]
+        alike = {left == right for left, right in combinations(measured, 2)}
+        if True in alike:
+            yield f"{setting.label} has several runs of seed {seed}: copies of a run are no further evidence"
+        if False in alike:
+            yield (
+                f"{setting.label} has unlike runs that were evaluated under one seed, {seed}: they are not paired with "
+                "another setting's by seed; evaluate each under its own for that"
+            )
 
 
 def _shortened(value: object) -> str:

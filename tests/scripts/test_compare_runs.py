@@ -160,6 +160,18 @@ def test_copies_of_a_run_are_no_further_evidence(tmp_path: Path, capsys) -> None
     )
 
 
+def test_checkpoints_that_were_evaluated_under_one_seed_are_no_copies(tmp_path: Path, capsys) -> None:
+    for place, right in (("a/0", "0011"), ("b/0", "0111"), ("b/1", "1011"), ("c/0", "0111"), ("c/1", "0111")):
+        evaluation(tmp_path / place, right, seed=0)
+    assert main([f"{tmp_path}/{side}" for side in ("a/0", "b/*", "c/*")]) == 0
+    warned = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert warned == [
+        "warning: b/* has unlike runs that were evaluated under one seed, 0: they are not paired with another "
+        "setting's by seed; evaluate each under its own for that",
+        "warning: c/* has several runs of seed 0: copies of a run are no further evidence",
+    ]
+
+
 def test_copies_of_a_run_on_one_side_are_one_run(tmp_path: Path) -> None:
     for copy in ("x", "y", "z"):
         evaluation(tmp_path / f"a/{copy}", "1" * 20 + "0" * 30, seed=0)
