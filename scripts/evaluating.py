@@ -117,7 +117,7 @@ def refuse_outdated(items: Mapping[str, Item], examples: Sequence[Example], task
         if (item.prompt, item.gold, item.greedy) != (example.prompt, example.gold, graders):
             raise InputError(
                 f"{table}: {example.id} was evaluated under another prompt, answer or grader than it has now; start "
-                "anew with overwrite=true, or give another output_dir"
+                "anew with overwrite=true resume=false, or give another output_dir"
             )
 
 

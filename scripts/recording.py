@@ -60,6 +60,11 @@ class LoggedRun(Run):
         self.open(overwrite=False)
         (self.folder / "results.json").unlink(missing_ok=True)
 
+    def begun(self) -> bool:
+        """Whether there is something to go on with: an event."""
+        log = self.folder / "events.jsonl"
+        return log.exists() and log.stat().st_size > 0
+
     def refuse_other_run(self) -> None:
         """Raise InputError for a run of another configuration, or a finished one that nothing takes further."""
         names = sorted(differing(read_config(self.folder), self.config))

@@ -30,7 +30,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
-from scripts.folders import LOCK, read_config, read_json
+from scripts.folders import LOCK, finished, read_config, read_json
 from scripts.masking import masked, masked_command
 from scripts.sessions import refuse_unlike, with_session
 from scripts.tables import (
@@ -67,6 +67,8 @@ BEGUN = frozenset({LOCK, "events.jsonl", "config.yaml"})
 """What a run may leave that was killed before it wrote its configuration and environment."""
 WRITTEN = frozenset({"environment.json", "results.json"})
 """What tells a run's folder from another that has a config.yaml, one of them at least."""
+EMPTIED_LAST = ("environment.json", "results.json", "config.yaml")
+"""What says whose folder it is, and that the run is finished: a folder half emptied is no run to go on with."""
 RUN_ID = "wandb_run_id.txt"
 """What W&B calls the run."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -92,6 +94,12 @@ class Run:
         """Rows of metrics that `rewind` dropped, by step and whether they are an evaluation's: trackers have them."""
         self.model: dict[str, str | None] | None = None
         """Which weights are run, by `scripts.sessions.model_record`; given before the folder is opened."""
+        if writes and self.overwrite and self.resumes and self._begun_by_the_same():
+            self.overwrite = False
+            print(
+                f"{self.folder}: the unfinished run of this command goes on; delete it to begin anew",
+                file=sys.stderr,
+            )
         if writes:
             self.refuse()
         if writes and opens:
@@ -115,11 +123,25 @@ class Run:
 
     def _empty(self) -> None:
         """Delete all but the lock, which this process holds."""
-        for path in self.folder.iterdir():
+        last = {name: place for place, name in enumerate(EMPTIED_LAST)}
+        for path in sorted(self.folder.iterdir(), key=lambda path: last.get(path.name, -1)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != LOCK:
                 path.unlink()
+
+    def _begun_by_the_same(self) -> bool:
+        """Whether the folder holds an unfinished run of this configuration, begun by overwriting as well.
+
+        So the same command, given again by hand or by a cluster's queue, does not delete what it did itself.
+        """
+        try:
+            before = read_config(self.folder)
+            unfinished = self.begun() and not finished(self.folder)
+        except InputError:  # no run, or a damaged one
+            return False
+        unlike = [key for key in differing(before, self.config) if not under(key, FREE_KEYS)]
+        return unfinished and before.get("overwrite") is True and not unlike
 
     def refuse(self) -> None:
         """Raise InputError for a folder that cannot be written, or holds what must not be lost."""

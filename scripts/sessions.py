@@ -9,7 +9,7 @@ from latro.errors import InputError
 if TYPE_CHECKING:
     from latro.models import ModelSource
 
-OTHERWISE = "choose another output_dir, or overwrite=true"
+OTHERWISE = "choose another output_dir, or overwrite=true resume=false"
 
 
 def model_record(source: "ModelSource") -> dict[str, str | None]:

@@ -149,6 +149,16 @@ def test_two_runs_do_not_work_in_one_folder(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
 
 
+def test_overwriting_goes_on_with_what_the_same_command_began(tmp_path: Path) -> None:
+    command = ("overwrite=true", "budget.calls=5")
+    assert learn(smoke(tmp_path / "run", *command))["cost"]["calls"] == 5
+    before = (tmp_path / "run/events.jsonl").read_bytes()
+    learn(smoke(tmp_path / "run", *command))
+    assert (tmp_path / "run/events.jsonl").read_bytes().startswith(before)
+    sessions = json.loads((tmp_path / "run/environment.json").read_text())
+    assert len(sessions["taken_up"]) == 1
+
+
 def test_what_a_run_left_that_was_killed_at_its_start_can_be_overwritten(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()

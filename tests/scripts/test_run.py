@@ -60,6 +60,40 @@ def test_finished_run_is_refused_unless_overwritten(tmp_path: Path) -> None:
     assert not (tmp_path / "run/results.json").exists()
 
 
+def test_overwriting_goes_on_with_what_the_same_command_began(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a batch system queues the command again."""
+    checkpoint(Run(config(tmp_path)), 1)
+    run = Run(config(tmp_path, overwrite=True))  # what another command began is thrown away
+    assert run.last_checkpoint() is None
+    saved = checkpoint(run, 2)
+    assert capsys.readouterr().err == ""
+    assert Run(config(tmp_path, overwrite=True, logger="wandb")).last_checkpoint() == saved
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: the unfinished run of this command goes on; delete it to begin anew\n"
+    )
+    assert Run(config(tmp_path, overwrite=True, resume=False)).last_checkpoint() is None
+    checkpoint(run, 2)
+    assert Run(config(tmp_path, overwrite=True, seed=1)).last_checkpoint() is None
+    checkpoint(run, 2)
+    run.write_json("results", {})
+    assert Run(config(tmp_path, overwrite=True, seed=1)).last_checkpoint() is None
+
+
+def test_a_folder_is_emptied_of_what_tells_its_run_at_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(config(tmp_path))
+    run.write_json("results", {})
+    run.append("metrics", [{"step": 1}])
+    gone: list[str] = []
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda path: (gone.append(path.name), unlink(path)))
+    Run(config(tmp_path, overwrite=True))
+    assert gone == ["metrics.jsonl", "environment.json", "results.json", "config.yaml"]
+
+
 def test_overwriting_never_deletes_a_folder_that_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match="no run folder"):
