@@ -15,6 +15,7 @@ from latro.records import Sample
 from scripts.folders import table
 from scripts.measuring import gpu, settle
 from scripts.run import Run
+from scripts.tables import has_evaluation
 from scripts.training_story import greater_is_better
 
 SUMMARY = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss")
@@ -129,6 +130,13 @@ class Patience(TrainerCallback):
 
     def __init__(self, evaluations: int) -> None:
         self.evaluations = evaluations
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Look at what a run that is taken up knows: it may have ended, and been killed before its results."""
+        if any(has_evaluation(row) for row in state.log_history):
+            self.on_evaluate(args, state, control)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -134,6 +134,11 @@ def test_training_ends_after_so_many_evaluations_without_a_better_one(
     best = min(values) if greater is False else max(values)
     line = f"step 30: 2 evaluations without a better accuracy_greedy than {best:.3g}; the training ends (patience)"
     assert (line in said) is ends
+    taken_up = TrainerControl()
+    Patience(2).on_train_begin(args, state, taken_up)
+    assert taken_up.should_training_stop is ends
+    state.log_history = [{"loss": 1.0}]
+    Patience(2).on_train_begin(args, state, taken_up)
 
 
 def test_without_patience_nothing_is_watched() -> None:

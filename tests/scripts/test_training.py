@@ -169,9 +169,11 @@ def test_a_training_that_does_not_get_better_ends_when_patience_does(cache, tmp_
     from scripts.training import train
     from tests.scripts.training_worker import configuration
 
-    train(configuration([*TOY, f"model.cache={cache}", f"output_dir={tmp_path}/run", *knobs]))
-    assert json.loads((tmp_path / "run/results.json").read_text())["training"]["steps"] == 2
-    assert "2 evaluations without a better accuracy_greedy" in capsys.readouterr().err
+    for session in ("first", "killed before its results were written"):
+        train(configuration([*TOY, f"model.cache={cache}", f"output_dir={tmp_path}/run", *knobs]))
+        assert json.loads((tmp_path / "run/results.json").read_text())["training"]["steps"] == 2, session
+        assert "2 evaluations without a better accuracy_greedy" in capsys.readouterr().err
+        (tmp_path / "run/results.json").unlink()
 
 
 PAIR = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
