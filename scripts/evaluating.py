@@ -23,6 +23,7 @@ from latro.evaluation import Item, answer_likelihoods, compare_with_others, eval
 from latro.rollout.base import Rollout
 from latro.rollout.vllm import VllmConfig
 from latro.tasks.base import Task
+from latro.tasks.rows import Rows
 from latro.types import Example, Graded
 from scripts.building import (
     build_encoder,
@@ -57,6 +58,7 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
     if cfg.split == "test":
         task.open_test()
     rows = list(task.examples(cfg.split))
+    tell_carved(task, cfg.split, len(rows))
     loaded, _ = build_model(cfg)
     model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     encoder = build_encoder(loaded, task, cfg.separator)
@@ -95,6 +97,13 @@ def evaluate_model(cfg: DictConfig) -> list[Item]:
     counts = {"original": len(rows), "left_out": len(left_out)}
     report(cfg, run, task, ordered, counts, time.perf_counter() - started)
     return ordered
+
+
+def tell_carved(task: Task, split: str, count: int) -> None:
+    """Say in one line that these rows are a part of a file that has no split of this name."""
+    told = task.carved_out(split) if isinstance(task, Rows) else None
+    if told:
+        tqdm.write(f"{count} examples: {told}", file=sys.stderr)
 
 
 def refuse_launcher() -> None:

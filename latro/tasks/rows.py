@@ -80,6 +80,16 @@ class Rows(DatasetTask):
         """Where the rows come from."""
         return Source(path=self.path, hub=self.hub, hub_config=self.hub_config, files=self.files)
 
+    def carved_out(self, split: str) -> str | None:
+        """One line on a split that was carved out of train, so that nobody takes it for all rows; None for another."""
+        source = self.source()
+        if split not in self._to_carve(source):
+            return None
+        return (
+            f"split={split} is carved out of {source.path or source.hub}: one row in {self.validation_one_in}, and no "
+            f"other; to name all rows of a file: task.path=FOLDER 'task.files={{{split}: FILE}}'"
+        )
+
     def grader_table(self) -> Mapping[str, Grader]:
         """The configured graders."""
         return self._graders

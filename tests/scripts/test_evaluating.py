@@ -14,8 +14,16 @@ from omegaconf import OmegaConf
 import scripts.entry  # noqa: F401 - registers the resolvers of the configuration
 from latro.errors import InputError
 from latro.evaluation import EvaluationConfig, Item
+from latro.tasks.rows import Rows
 from latro.types import Example, Graded
-from scripts.evaluating import evaluate_model, read_items, refuse_launcher, refuse_outdated, rewrite
+from scripts.evaluating import (
+    evaluate_model,
+    read_items,
+    refuse_launcher,
+    refuse_outdated,
+    rewrite,
+    tell_carved,
+)
 from scripts.training import fitting_rows
 
 
@@ -118,6 +126,23 @@ def test_validation_rows_have_room_for_the_output_that_is_decoded_for_them() -> 
     assert examples == [row, short]
     assert validation == [short]
     assert [(found.id, "15 tokens" in found.reason) for found in left_out] == [("a", True)]
+
+
+def test_a_split_carved_out_of_one_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "held_out.jsonl"
+    file.write_text("".join(json.dumps({"question": f"{n}?", "answer": "x"}) + "\n" for n in range(60)))
+    task = Rows(path=str(file))
+    task.open_test()
+    tell_carved(task, "test", len(task.examples("test")))
+    assert capsys.readouterr().err == (
+        f"2 examples: split=test is carved out of {file}: one row in 15, and no other; to name all rows of a file: "
+        "task.path=FOLDER 'task.files={test: FILE}'\n"
+    )
+    whole = Rows(path=str(tmp_path), files={"test": file.name})
+    whole.open_test()
+    tell_carved(whole, "test", len(whole.examples("test")))
+    assert capsys.readouterr().err == ""
+    assert len(whole.examples("test")) == 60
 
 
 def test_an_evaluation_by_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
