@@ -106,6 +106,8 @@ def assemble(
     turns = read_turns(
         tokenizer, getattr(generation, "eos_token_id", None), config.chat_template, config.system_prompt
     )
+    if generation is not None:  # saved with the weights, so that other programs stop where we do
+        generation.eos_token_id = list(turns.stop_token_ids)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,

@@ -49,6 +49,7 @@ def finish(
         items = validator.items(model)
     if not run.writes:
         return
+    write_generation(best, trainer.model)
     name_base(best, run.model)
     write_prompting(best, validator.encoder, task)
     outcome = results_json(
@@ -81,6 +82,13 @@ def finish(
     print(f"run folder: {run.folder}")
     if cfg.push_to_hub:
         push(cfg.push_to_hub, best)
+
+
+def write_generation(folder: Path, model: Any) -> None:
+    """Save with an adapter, too, where the model stops: PEFT writes no such file."""
+    place, settings = folder / "generation_config.json", getattr(model, "generation_config", None)
+    if settings is not None and not place.exists():
+        write_text(place, settings.to_json_string())
 
 
 def name_base(folder: Path, model: Mapping[str, str | None] | None) -> None:

@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
+from transformers.trainer_utils import align_special_tokens
 
 from latro import hub
 from latro.adapters import AdapterOffReference, FrozenReference, LoadedAdapterReference, LoraSettings
@@ -68,6 +69,18 @@ def test_the_end_of_an_answer_is_what_the_template_puts_there(kind, end, stops, 
         "an existing token, for there is no pad"
     )
     assert len(loaded.tokenizer) == loaded.model.get_input_embeddings().weight.shape[0], "no row was added"
+
+
+def test_a_saved_model_tells_other_programs_every_token_that_ends_its_turn(tmp_path) -> None:
+    """Not its tokenizer's end alone; the trainer aligns both, and takes nothing out."""
+    folder = tiny_folder("phi3", tmp_path / "base")
+    edit_json(folder / "generation_config.json", eos_token_id=tiny_tokenizer("phi3").eos_token_id)
+    loaded = load_policy(ModelConfig(path=str(folder)))
+    align_special_tokens(loaded.model, loaded.tokenizer)
+    loaded.model.save_pretrained(tmp_path / "best")
+    ends = json.loads((tmp_path / "best/generation_config.json").read_text())["eos_token_id"]
+    assert set(loaded.tokenizer.convert_ids_to_tokens(ends)) == {"<|endoftext|>", "<|end|>"}
+    assert ends == sorted(ends) == list(loaded.turns.stop_token_ids)
 
 
 @pytest.mark.parametrize("kind", KINDS)

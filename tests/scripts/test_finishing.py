@@ -7,9 +7,17 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 from omegaconf import OmegaConf
+from transformers import GenerationConfig
 
 from latro.errors import InputError
-from scripts.finishing import check_push, gain_over_start, name_base, push, training_outcome
+from scripts.finishing import (
+    check_push,
+    gain_over_start,
+    name_base,
+    push,
+    training_outcome,
+    write_generation,
+)
 from scripts.run import Run
 
 
@@ -125,3 +133,12 @@ def test_saved_adapter_names_its_base_as_any_machine_finds_it(
     name_base(tmp_path, model)
     expected = {"r": 2, "base_model_name_or_path": base, "revision": revision}
     assert json.loads(place.read_text()) == expected
+
+
+def test_an_adapter_says_where_its_model_stops(tmp_path: Path) -> None:
+    model = SimpleNamespace(generation_config=GenerationConfig(eos_token_id=[2, 5]))
+    write_generation(tmp_path, model)
+    assert json.loads((tmp_path / "generation_config.json").read_text())["eos_token_id"] == [2, 5]
+    model.generation_config.eos_token_id = [7]
+    write_generation(tmp_path, model)  # a whole model has written its own
+    assert json.loads((tmp_path / "generation_config.json").read_text())["eos_token_id"] == [2, 5]
