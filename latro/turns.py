@@ -1,6 +1,7 @@
 """How a model's turns begin and end: its tokenizer, the chat template, the tokens that stop it, the pad token."""
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,16 @@ from latro.errors import InputError
 
 MARK = "mark"
 """Stands for an answer when a template is tried: one lower-case word, which no template alters."""
+TODAY = date(2024, 7, 26)
+"""What a chat template is told when it asks for the day, so that no prompt changes by it; Llama 3's own default."""
+CLOCK = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(
+        f"|replace('{code}', '{TODAY:{code}}')" for code in ("%A", "%a", "%B", "%b", "%d", "%m", "%Y", "%y")
+    )
+    + "|replace('%H', '00')|replace('%M', '00')|replace('%S', '00') }}{%- endmacro %}\n"
+)
+"""Put before a template, it takes the place of transformers' function; the line break is trimmed behind a block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,8 @@ def read_turns(
     """
     if mode not in ("auto", "none"):
         tokenizer.chat_template = read_template(Path(mode))
+    if "strftime_now" in (tokenizer.chat_template or "") and CLOCK not in tokenizer.chat_template:
+        tokenizer.chat_template = CLOCK + tokenizer.chat_template
     if mode == "none":
         tokenizer.chat_template = None  # else it is saved with the weights, and they are prompted by it later
     chat = tokenizer.chat_template is not None

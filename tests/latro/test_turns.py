@@ -43,3 +43,25 @@ def test_a_system_prompt_that_the_template_refuses_is_refused() -> None:
         read_turns(tiny_tokenizer("mistral"), None, "auto", "Be brief.")
     with pytest.raises(InputError, match="needs a chat template"):
         read_turns(tiny_tokenizer("mistral"), None, "none", "Be brief.")
+
+
+def test_a_template_that_asks_for_the_day_is_told_the_same_one_for_ever(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer("llama")
+    own = tokenizer.chat_template
+    read_turns(tokenizer, None, "auto", None)
+    assert tokenizer.chat_template == own
+    turn = [{"role": "user", "content": "x"}]
+    day = "  {{ strftime_now('%d %b %Y, %A %B %y-%m %H:%M') }}\n{% for m in messages %}{{ m.content }}{% endfor %}"
+    (tmp_path / "t.jinja").write_text(day)
+    read_turns(tokenizer, None, str(tmp_path / "t.jinja"), None)
+    told = "  26 Jul 2024, Friday July 24-07 00:00\nx"
+    assert tokenizer.apply_chat_template(turn, tokenize=False) == told
+    tokenizer.save_pretrained(tmp_path / "best")
+    saved = load_tokenizer(tmp_path / "best")
+    read_turns(saved, None, "auto", None)
+    assert saved.chat_template == tokenizer.chat_template
+    (tmp_path / "t.jinja").write_text(
+        "\n  {% if strftime_now is defined %}{{ strftime_now('%Y') }}{% endif %}" + day
+    )
+    read_turns(tokenizer, None, str(tmp_path / "t.jinja"), None)
+    assert tokenizer.apply_chat_template(turn, tokenize=False) == "\n2024" + told
