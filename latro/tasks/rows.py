@@ -68,6 +68,13 @@ class Rows(DatasetTask):
             raise InputError(f"task.answer_kind={self.answer_kind!r}; use {', '.join(ANSWER_KINDS)}")
         if "{gold}" not in self.answer_template:
             raise InputError(f"task.answer_template={self.answer_template!r} lacks {{gold}}; add it")
+        begins = self.answer_template.casefold()
+        if self.answer_markers and not begins.startswith(tuple(m.casefold() for m in self.answer_markers)):
+            raise InputError(
+                f"task.answer_template={self.answer_template!r} begins with none of "
+                f"task.answer_markers={list(self.answer_markers)!r}, so a rationale would not end where the model writes "
+                "this line; add its first words to the markers, or begin it with one of them"
+            )
         names = self.graders if isinstance(self.graders, Mapping) else {name: name for name in self.graders}
         self._graders = {name: named_grader(path) for name, path in names.items()}
         if self.main_grader not in self._graders:

@@ -62,11 +62,11 @@ def test_templates_name_any_column(tmp_path: Path) -> None:
         question="q",
         answer="a",
         prompt_template="Land {land}: {question} Think.",
-        answer_template="So \\boxed{{gold}}",
+        answer_template="\\boxed{{gold}}",
     )
     example = task.examples("train")[0]
     assert example.prompt == "Land 1: Capital of land 1? Think."
-    assert example.answer == "So \\boxed{City 1}"
+    assert example.answer == "\\boxed{City 1}"
     assert task.grade(example, example.answer)["final"].correct
 
 
@@ -168,9 +168,20 @@ def test_files_may_have_any_name(tmp_path: Path) -> None:
     [
         ({"answer_kind": "word"}, "task.answer_kind='word'; use text, letter, index"),
         ({"answer_template": "It is so."}, "task.answer_template='It is so.' lacks {gold}; add it"),
+        (
+            {"answer_template": "It is {gold}.", "answer_markers": ["The answer is", "Answer:"]},
+            "task.answer_template='It is {gold}.' begins with none of task.answer_markers=['The answer is', 'Answer:'], "
+            "so a rationale would not end where the model writes this line; add its first words to the markers, or "
+            "begin it with one of them",
+        ),
     ],
 )
-def test_odd_settings_are_refused(setting: dict[str, str], message: str) -> None:
+def test_odd_settings_are_refused(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        Rows(path="a.jsonl", **setting)  # type: ignore[arg-type]
+        Rows(path="a.jsonl", **setting)
     assert str(caught.value) == message
+
+
+def test_an_answer_line_may_begin_as_a_marker_does_whatever_the_case() -> None:
+    Rows(path="a.jsonl", answer_template="answer: {gold}")
+    Rows(path="a.jsonl", answer_template="It is {gold}.", answer_markers=("It is",))
