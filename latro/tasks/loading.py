@@ -23,15 +23,21 @@ class Row:
     place: str
     """For messages: `data/train.jsonl, line 17`. Lines and rows count from 1."""
 
+    def is_empty(self, column: str) -> bool:
+        """Whether there is such a column, and nothing in its cell."""
+        if column not in self.values:
+            return False
+        value = self.values[column]
+        return value is None or value != value or (isinstance(value, str) and not value.strip())
+
     def value(self, column: str) -> Any:
         """The cell under `column`. Raises InputError if there is none, or nothing in it."""
         if column not in self.values:
             there = ", ".join(map(str, self.values)) or "none"
             raise InputError(f"{self.place}: no column {column!r} (there: {there}); name another or add it")
-        value = self.values[column]
-        if value is None or value != value or (isinstance(value, str) and not value.strip()):
+        if self.is_empty(column):
             raise InputError(f"{self.place}: column {column!r} is empty; fill it in or delete the row")
-        return value
+        return self.values[column]
 
     def text(self, column: str) -> str:
         """The cell under `column`, a text or a number, as text without outer white space.

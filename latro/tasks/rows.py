@@ -130,6 +130,8 @@ class Rows(DatasetTask):
         return row.text(self.rationale)
 
     def _choices_and_gold(self, row: Row) -> tuple[tuple[str, ...], str]:
+        if row.is_empty(self.answer):
+            raise UngradableRow(f"column {self.answer!r} is empty")
         gold = row.text(self.answer)
         if self.choices is None:
             return (), without_full_stop(gold)

@@ -1,6 +1,7 @@
 """Tables described by configuration alone, from files written here."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,18 @@ def test_a_template_with_an_unknown_column_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"task.prompt_template: {path}, line 1 has no {{country}}; use one of {there}"
 
 
-def test_a_row_without_an_answer_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "capitals.jsonl", [CAPITALS[0], {"q": "Capital of Atlantis?", "a": None}])
+def test_a_row_without_an_answer_is_left_out_or_refused_as_asked(tmp_path: Path) -> None:
+    rows = [{"q": "Capital of Atlantis?", "a": None}, {"q": "Of Eldorado?", "a": " "}, {"q": "?", "a": math.nan}]
+    path = folder(tmp_path, CAPITALS[0], *rows)
+    task = Rows(path=path, question="q", answer="a")
+    assert len(task.examples("train")) == 1
+    assert [left.reason for left in task.left_out] == ["column 'a' is empty"] * 3
     with pytest.raises(InputError) as caught:
-        Rows(path=path, question="q", answer="a").examples("train")
-    assert str(caught.value) == f"{path}, line 2: column 'a' is empty; fill it in or delete the row"
+        Rows(path=path, question="q", answer="a", on_bad_row="error").examples("train")
+    place = f"{path}/train.jsonl, line 2"
+    assert str(caught.value) == f"{place}: column 'a' is empty; mend the row or set task.on_bad_row=skip"
+    with pytest.raises(InputError, match="no column 'b'"):
+        Rows(path=path, question="q", answer="b").examples("train")
 
 
 @pytest.mark.parametrize(
