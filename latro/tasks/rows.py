@@ -27,8 +27,8 @@ class Rows(DatasetTask):
     """A dataset whose columns are named by configuration.
 
     A template puts a column's text where its name stands in braces. Three names mean more than a column:
-    `{question}` is the question column whatever its name, `{options}` the list of option texts, `{gold}` the
-    gold answer (answer line only). Outer braces stay, as in `\\boxed{{gold}}`. A path to a single file, and a
+    `{question}` is the question column whatever its name, `{options}` with `choices` the list of option texts,
+    `{gold}` the gold answer (answer line only). Outer braces stay, as in `\\boxed{{gold}}`. A path to a single file, and a
     dataset without validation or test, has them carved from train by the rule of `DatasetTask`: bucket 0 is
     validation, bucket 1 test.
     """
@@ -105,7 +105,7 @@ class Rows(DatasetTask):
         """The example that `row` makes."""
         question = row.text(self.question)
         choices, gold = self._choices_and_gold(row)
-        names = {"question": question, "options": str(list(choices))}
+        names = {"question": question} | ({"options": str(list(choices))} if choices else {})
         prompt = self.prompt_template or (_OPTIONS_PROMPT if choices else _OPEN_PROMPT)
         return Example(
             id=row.text(self.id) if self.id else id,
@@ -167,6 +167,11 @@ def _filled(template: str, row: Row, names: Mapping[str, str], knob: str) -> str
         if name not in row.values:
             there = ", ".join([*names, *map(str, row.values)])
             raise InputError(f"task.{knob}: {row.place} has no {{{name}}}; use one of {there}")
+        if isinstance(row.values[name], list | dict):
+            raise InputError(
+                f"task.{knob}: {row.place}, column {name!r} holds {row.values[name]!r:.60}; a template takes texts: name "
+                f"a list of options by task.choices={name}"
+            )
         return row.text(name)
 
     return _PLACEHOLDER.sub(text_of, template)

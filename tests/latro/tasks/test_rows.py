@@ -75,8 +75,21 @@ def test_a_template_with_an_unknown_column_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "capitals.jsonl", CAPITALS)
     with pytest.raises(InputError) as caught:
         Rows(path=path, question="q", answer="a", prompt_template="{country}?").examples("train")
-    there = "question, options, q, a, why, land"
+    there = "question, q, a, why, land"
     assert str(caught.value) == f"task.prompt_template: {path}, line 1 has no {{country}}; use one of {there}"
+
+
+def test_options_without_choices_are_a_column_like_any_other(tmp_path: Path) -> None:
+    path = folder(tmp_path, OPTIONS)
+    with pytest.raises(InputError) as caught:
+        Rows(path=path, prompt_template="{question} {options}").examples("train")
+    assert str(caught.value) == (
+        f"task.prompt_template: {path}/train.jsonl, line 1, column 'options' holds ['fire.', 'ice.', 'steam.']; a "
+        "template takes texts: name a list of options by task.choices=options"
+    )
+    path = folder(tmp_path, OPTIONS | {"options": "fire or ice"})
+    (example,) = Rows(path=path, prompt_template="{question} {options}").examples("train")
+    assert example.prompt == "Which is cold? fire or ice"
 
 
 def test_a_row_without_an_answer_is_left_out_or_refused_as_asked(tmp_path: Path) -> None:
