@@ -94,6 +94,8 @@ class Run:
         """Rows of metrics that `rewind` dropped, by step and whether they are an evaluation's: trackers have them."""
         self.model: dict[str, str | None] | None = None
         """Which weights are run, by `scripts.sessions.model_record`; given before the folder is opened."""
+        self.data: dict[str, Any] | None = None
+        """What is trained on, by `scripts.sessions.data_record`; likewise."""
         if writes and self.overwrite and self.resumes and self._begun_by_the_same():
             self.overwrite = False
             print(
@@ -108,10 +110,11 @@ class Run:
     def open(self, *, overwrite: bool) -> None:
         """Make the folder, emptied first if it is to be overwritten; what it holds is gone on with.
 
-        Raises InputError if that was made by other weights, or by another number of processes.
+        Raises InputError if that was made by other weights, on other data, or by another number of processes.
         """
         place = self.folder / "environment.json"
-        present = environment() | ({"model": self.model} if self.model else {})
+        told = {"model": self.model, "data": self.data}
+        present = environment() | {name: value for name, value in told.items() if value}
         before = read_json(place) if self.resumes and not overwrite else None
         if before and self.begun():
             refuse_unlike(self.folder, before, present)

@@ -1,5 +1,7 @@
 """The sessions of a run: what each began with, kept in environment.json, and what must not change between them."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +10,7 @@ from latro.errors import InputError
 
 if TYPE_CHECKING:
     from latro.models import ModelSource
+    from latro.types import Example
 
 OTHERWISE = "choose another output_dir, or overwrite=true resume=false"
 
@@ -22,6 +25,14 @@ def model_record(source: "ModelSource") -> dict[str, str | None]:
     }
 
 
+def data_record(examples: Sequence["Example"]) -> dict[str, Any]:
+    """What is trained on: how many examples, and a SHA-256 over their ids, prompts and answers in order."""
+    total = hashlib.sha256()
+    for example in examples:
+        total.update(json.dumps([example.id, example.prompt, example.answer]).encode())
+    return {"examples": len(examples), "sha256": total.hexdigest()}
+
+
 def with_session(before: Mapping[str, Any] | None, present: Mapping[str, Any]) -> dict[str, Any]:
     """environment.json with one session more: the first stands at its top, later ones under `taken_up`."""
     if before is None:
@@ -30,8 +41,17 @@ def with_session(before: Mapping[str, Any] | None, present: Mapping[str, Any]) -
 
 
 def refuse_unlike(folder: Path, before: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Raise InputError if what is gone on with was made by other weights, or by another number of processes."""
+    """Raise InputError if what is gone on with was made by other weights, on other data, or by another number of
+    processes.
+    """
     last = (before.get("taken_up") or [before])[-1]
+    then, data = last.get("data"), present.get("data")
+    if then and data and then != data:
+        raise InputError(
+            f"{folder} was begun on other training data ({then['examples']} examples, SHA-256 {then['sha256'][:12]}) than "
+            f"is read now ({data['examples']}, {data['sha256'][:12]}): ids, prompts or answers differ; restore what "
+            f"task.path or task.hub holds, {OTHERWISE}"
+        )
     had, has = last.get("model"), present.get("model")
     if had and has and identities(had) != identities(has):
         raise InputError(

@@ -48,7 +48,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
         cfg, task, rows, encoder, loaded.model, room=room, evaluated=room
     )
     examples, long_rows = fitting_whole(examples, encoder, context_length(loaded.model), cfg.on_long_prompt)
-    checkpoint = open_run(run, cfg, args, loaded)
+    checkpoint = open_run(run, cfg, args, loaded, examples)
     if checkpoint is None:
         run.append("left_out", [*left_out, *long_rows])
     bar = ProgressBar(str(cfg.name))

@@ -38,7 +38,7 @@ from scripts.finishing import check_push, finish
 from scripts.model_card import LATRO
 from scripts.preemption import Preemption, leave
 from scripts.run import Run, forget_trackers, step_of
-from scripts.sessions import model_record, refuse_mixed
+from scripts.sessions import data_record, model_record, refuse_mixed
 from scripts.tracking import log_samples, send_once, tracker
 from scripts.validating import Validator
 
@@ -72,7 +72,7 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     examples, validation, left_out = fitting_rows(
         cfg, task, rows, encoder, loaded.model, room=room, evaluated=evaluation.max_tokens
     )
-    checkpoint = open_run(run, cfg, args, loaded)
+    checkpoint = open_run(run, cfg, args, loaded, examples)
     if checkpoint is None:
         run.append("left_out", left_out)
     bar = ProgressBar(str(cfg.name))
@@ -138,9 +138,11 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
 
 
-def open_run(run: Run, cfg: DictConfig, args: TrainingArguments, loaded: LoadedModel) -> Path | None:
+def open_run(
+    run: Run, cfg: DictConfig, args: TrainingArguments, loaded: LoadedModel, examples: Sequence[Example]
+) -> Path | None:
     """Open the run folder on the main process, then find the checkpoint to go on from, if any, on all."""
-    run.model = model_record(loaded.source)
+    run.model, run.data = model_record(loaded.source), data_record(examples)
     refuse_mixed(gather_object([run.model]))
     with args.main_process_first(desc="opening the run folder"):
         if run.writes:

@@ -1,5 +1,6 @@
 """Run folders: opened, taken up, rewound and refused; no model and no training."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
+from latro.types import Example
 from scripts.run import Run, differing, resolved, under
+from scripts.sessions import data_record
 from scripts.tables import plain
 
 
@@ -142,6 +145,30 @@ def test_another_number_of_processes_does_not_go_on(tmp_path: Path, monkeypatch:
     assert about(tmp_path)["world_size"] == 2
     again.rewind(-1)  # as a training does that begins anew
     assert again.last_checkpoint() is None  # else the next session would go on from it
+
+
+def test_a_run_does_not_go_on_with_other_training_data(tmp_path: Path) -> None:
+    def example(answer: str) -> Example:
+        return Example(id="a", question="1+1?", prompt="1+1? Think.", answer=answer, gold="2")
+
+    def begun(*examples: Example) -> Run:
+        run = Run(config(tmp_path), opens=False)
+        run.data = data_record(examples) if examples else None  # earlier versions did not tell
+        run.open(overwrite=False)
+        return run
+
+    checkpoint(begun(), 1)
+    begun(example("It is 2."))
+    begun(example("It is 2."))
+    with pytest.raises(InputError) as caught:
+        begun(example("It is 3."))
+    sha256 = [hashlib.sha256(f'["a", "1+1? Think.", "It is {n}."]'.encode()).hexdigest()[:12] for n in (2, 3)]
+    assert str(caught.value) == (
+        f"{tmp_path} was begun on other training data (1 examples, SHA-256 {sha256[0]}) than is read now (1, "
+        f"{sha256[1]}): ids, prompts or answers differ; restore what task.path or task.hub holds, choose another "
+        "output_dir, or overwrite=true resume=false"
+    )
+    assert about(tmp_path)["taken_up"][-1]["data"]["examples"] == 1
 
 
 def test_a_table_torn_within_a_letter_is_taken_up(tmp_path: Path) -> None:
