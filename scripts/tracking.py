@@ -52,10 +52,16 @@ def tracker(logger: DictConfig, run: Run) -> Iterator[Any]:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"logger=wandb: {reason}; log in, or set logger.mode=offline") from error
     id_file.write_text(tracked.id + "\n")
+    failed: int | None = None  # as W&B finds it
     try:
         yield tracked
+    except SystemExit:
+        raise
+    except BaseException:
+        failed = 1
+        raise
     finally:
-        tracked.finish()
+        tracked.finish(exit_code=failed)
 
 
 def start_wandb(logger: DictConfig, run: Run, known: str | None) -> Any:

@@ -5,7 +5,10 @@ import json
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -13,7 +16,7 @@ from omegaconf import OmegaConf
 from transformers import TrainerCallback
 
 from latro.errors import InputError
-from scripts.tracking import report_to
+from scripts.tracking import report_to, tracker
 from scripts.training import train
 
 CONF = str(Path(__file__).parents[2] / "conf")
@@ -186,3 +189,18 @@ def test_no_logger_leaves_nothing_and_the_best_model_is_pushed_on_request(tmp_pa
 def test_unknown_tracker_or_mode_is_refused(logger, words) -> None:
     with pytest.raises(InputError, match=words):
         report_to(OmegaConf.create(logger))
+
+
+@pytest.mark.parametrize(("error", "told"), [(None, None), (SystemExit(143), None), (ValueError("x"), 1)])
+def test_wandb_is_told_of_a_run_that_failed(error, told, tmp_path, monkeypatch) -> None:
+    ended: list[int | None] = []
+    tracked = SimpleNamespace(id="a", finish=lambda exit_code: ended.append(exit_code))
+    monkeypatch.setattr("scripts.tracking.start_wandb", lambda *_: tracked)
+    run: Any = SimpleNamespace(folder=tmp_path, writes=True)
+    with (
+        pytest.raises(type(error)) if error else nullcontext(),
+        tracker(OmegaConf.create({"name": "wandb"}), run),
+    ):
+        if error:
+            raise error
+    assert ended == [told]
