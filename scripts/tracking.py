@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig
@@ -28,11 +29,15 @@ COLUMNS = (
 
 
 def report_to(logger: DictConfig) -> list[str]:
-    """The value of `TrainingArguments.report_to`."""
+    """The value of `TrainingArguments.report_to`. Raises InputError for a tracker that there is not."""
     if logger.name not in TRACKERS:
         raise InputError(f"logger={logger.name!r} is unknown; choose one of {', '.join(TRACKERS)}")
     if logger.name == "wandb" and logger.mode not in MODES:
         raise InputError(f"logger.mode={logger.mode!r} is unknown; choose one of {', '.join(MODES)}")
+    if logger.name == "tensorboard" and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
+        raise InputError(
+            "logger=tensorboard needs the package tensorboard; run: pip install 'latro-pract[tensorboard]'"
+        )
     return [] if logger.name == "none" else [str(logger.name)]
 
 

@@ -204,3 +204,14 @@ def test_wandb_is_told_of_a_run_that_failed(error, told, tmp_path, monkeypatch) 
         if error:
             raise error
     assert ended == [told]
+
+
+def test_tensorboard_that_is_not_installed_is_refused(monkeypatch) -> None:
+    logger = OmegaConf.create({"name": "tensorboard"})
+    assert report_to(logger) == ["tensorboard"]
+    monkeypatch.setattr("scripts.tracking.find_spec", lambda name: None)
+    with pytest.raises(InputError) as caught:
+        report_to(logger)
+    assert str(caught.value) == (
+        "logger=tensorboard needs the package tensorboard; run: pip install 'latro-pract[tensorboard]'"
+    )
