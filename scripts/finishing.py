@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from latro.errors import InputError
 from latro.hub import hub_reason
+from scripts.folders import read_json
 from scripts.model_card import Method, write_card
 from scripts.prompting import write_prompting
 from scripts.report import write_report
@@ -176,6 +177,19 @@ def check_push(repository: str | None) -> None:
         )
 
 
+def public_files(folder: Path) -> dict[str, bytes]:
+    """Files that go to the hub in another form than they have here: that of an adapter whose base is a folder.
+
+    Here the base is loaded by its path; there the last part is all that is told.
+    """
+    place = folder / "adapter_config.json"
+    written = read_json(place) or {}
+    base = written.get("base_model_name_or_path")
+    if not base or not (Path(base).is_absolute() or Path(base).exists()):
+        return {}
+    return {place.name: json.dumps(written | {"base_model_name_or_path": Path(base).name}, indent=2).encode()}
+
+
 def push(repository: str, folder: Path) -> None:
     """Upload a folder, card included, to a model repository, which is made if need be.
 
@@ -187,9 +201,12 @@ def push(repository: str, folder: Path) -> None:
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     api = HfApi()
+    public = public_files(folder)
     try:
         api.create_repo(repository, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=folder, ignore_patterns=PRIVATE_FILES)
+        api.upload_folder(repo_id=repository, folder_path=folder, ignore_patterns=[*PRIVATE_FILES, *public])
+        for name, content in public.items():
+            api.upload_file(repo_id=repository, path_in_repo=name, path_or_fileobj=content)
     except (HTTPError, OSError) as error:
         # The error's own text may hold addresses and headers.
         raise InputError(

@@ -78,7 +78,7 @@ def write_card(path: Path, run: Run, outcome: Mapping[str, Any], method: Method)
         name=config["name"],
         seed=config["seed"],
         summary=method.summary.format(**training),
-        start=config["model"].get("path") or config["model"].get("hub_id") or config["model"]["_target_"],
+        start=start(config["model"]),
         loaded=f" (loaded: {said(outcome['model'])})" if outcome.get("model") else "",
         task=task,
         version=outcome["versions"][task],
@@ -99,6 +99,11 @@ def write_card(path: Path, run: Run, outcome: Mapping[str, Any], method: Method)
         limits="\n".join(f"- {limit}" for limit in limits(run, outcome)),
     )
     write_text(path, text)
+
+
+def start(model: Mapping[str, Any]) -> str:
+    """What the training began with; of a path its last part: a card must not tell where this machine keeps things."""
+    return Path(model["path"]).name if model.get("path") else str(model.get("hub_id") or model["_target_"])
 
 
 def chosen(training: Mapping[str, Any]) -> bool:
@@ -140,9 +145,11 @@ def limits(run: Run, outcome: Mapping[str, Any]) -> Iterator[str]:
 
 
 def settings(section: Mapping[str, Any]) -> str:
-    """A configuration section in one line, without what was left to its default."""
+    """A configuration section in one line, without what was left to its default, and without this machine's folders."""
     return ", ".join(
-        f"{key}={value}" for key, value in section.items() if key != "_target_" and value is not None
+        f"{key}={Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value}"
+        for key, value in section.items()
+        if key != "_target_" and value is not None
     )
 
 

@@ -35,6 +35,9 @@ class Hub:
         if self.error:
             raise self.error
 
+    def upload_file(self, *, repo_id: str, **settings: object) -> None:
+        self.calls.append((repo_id, settings))
+
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
@@ -50,6 +53,25 @@ def test_best_model_goes_to_the_hub_whole_but_for_the_pickle(hub: Hub) -> None:
         ("me/model", {"exist_ok": True}),
         ("me/model", {"folder_path": Path("run/best"), "ignore_patterns": ["training_args.bin"]}),
     ]
+
+
+@pytest.mark.parametrize(("base", "told"), [("/home/me/models/small", "small"), ("owner/small", None)])
+def test_a_pushed_adapter_does_not_tell_where_its_base_lies(
+    base: str, told: str | None, hub: Hub, tmp_path: Path
+) -> None:
+    place = tmp_path / "adapter_config.json"
+    place.write_text(json.dumps({"r": 2, "base_model_name_or_path": base}))
+    push("me/model", tmp_path)
+    _, (_, folder), *more = hub.calls
+    assert ("adapter_config.json" in folder["ignore_patterns"]) is (told is not None)  # type: ignore[operator]
+    if told:
+        ((_, file),) = more
+        content = json.loads(file["path_or_fileobj"])  # type: ignore[arg-type]
+        assert (file["path_in_repo"], content) == (
+            "adapter_config.json",
+            {"r": 2, "base_model_name_or_path": told},
+        )
+    assert json.loads(place.read_text())["base_model_name_or_path"] == base
 
 
 def test_hub_that_refuses_is_one_line_without_secrets(hub: Hub) -> None:

@@ -37,7 +37,12 @@ def test_card_says_what_was_measured_on_what(tmp_path: Path) -> None:
             "model": {"_target_": "x", "hub_id": "owner/small", "path": None},
             "objective": {"preset": "paper", "kl_weight": 0.05},
             "sampling": {"_target_": "y", "rationales_per_prompt": 8},
-            "trainer": {"_target_": "z", "learning_rate": 1e-5, "deepspeed": None},
+            "trainer": {
+                "_target_": "z",
+                "learning_rate": 1e-5,
+                "deepspeed": None,
+                "fsdp_config": "/home/me/fsdp.json",
+            },
         }
     )
     run = Run(cfg)
@@ -55,7 +60,7 @@ def test_card_says_what_was_measured_on_what(tmp_path: Path) -> None:
         "| task | sums, version 3 |",
         "preset=paper, kl_weight=0.05 |",
         "| sampling | rationales_per_prompt=8 |",
-        "| trainer | learning_rate=1e-05 |",
+        "| trainer | learning_rate=1e-05, fsdp_config=fsdp.json |",
         "40; this checkpoint is from step 20, chosen by validation accuracy_greedy",
         "| left out | 2 rows or prompts |",
         "| seed | 7, one run |",
@@ -78,7 +83,7 @@ def test_card_of_the_supervised_baseline_counts_its_rationales(tmp_path: Path) -
         "name": "sft",
         "seed": 0,
         "output_dir": str(tmp_path / "run"),
-        "model": {"path": "m"},
+        "model": {"path": "/home/me/models/m.gguf"},
         "trainer": {"a": 1},
     }
     training = {"steps": 4, "best_step": 2, "chosen_by": "x", "examples": 7, "examples_with_rationale": 5}
@@ -87,6 +92,7 @@ def test_card_of_the_supervised_baseline_counts_its_rationales(tmp_path: Path) -
     text = (tmp_path / "README.md").read_text()
     assert "trained on 5 gold rationales and 7 answers" in text
     assert "tags: [sft]" in text
+    assert "| start | m.gguf |" in text
     assert "| task | sums, version 3 |\n| trainer | a=1 |\n| steps | 4;" in text
 
 
