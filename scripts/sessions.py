@@ -45,18 +45,18 @@ def refuse_unlike(folder: Path, before: Mapping[str, Any], present: Mapping[str,
     processes.
     """
     last = (before.get("taken_up") or [before])[-1]
-    then, data = last.get("data"), present.get("data")
-    if then and data and then != data:
-        raise InputError(
-            f"{folder} was begun on other training data ({then['examples']} examples, SHA-256 {then['sha256'][:12]}) than "
-            f"is read now ({data['examples']}, {data['sha256'][:12]}): ids, prompts or answers differ; restore what "
-            f"task.path or task.hub holds, {OTHERWISE}"
-        )
     had, has = last.get("model"), present.get("model")
     if had and has and identities(had) != identities(has):
         raise InputError(
             f"{folder} was begun with other weights ({said(had)}) than are loaded now ({said(has)}); make the first "
             f"ones available again, {OTHERWISE}"
+        )
+    then, data = last.get("data"), present.get("data")
+    if then and data and then != data:
+        raise InputError(
+            f"{folder} was begun on other training data ({then['examples']} examples, SHA-256 {then['sha256'][:12]}) "
+            f"than is read now ({data['examples']}, {data['sha256'][:12]}): ids, prompts or answers differ; restore "
+            f"what task.path or task.hub holds, {OTHERWISE}"
         )
     processes, now = last.get("world_size", 1), present["world_size"]
     if processes != now:

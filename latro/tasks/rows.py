@@ -28,9 +28,9 @@ class Rows(DatasetTask):
 
     A template puts a column's text where its name stands in braces. Three names mean more than a column:
     `{question}` is the question column whatever its name, `{options}` with `choices` the list of option texts,
-    `{gold}` the gold answer (answer line only). Outer braces stay, as in `\\boxed{{gold}}`. A path to a single file, and a
-    dataset without validation or test, has them carved from train by the rule of `DatasetTask`: bucket 0 is
-    validation, bucket 1 test.
+    `{gold}` the gold answer (answer line only). Outer braces stay, as in `\\boxed{{gold}}`. A path to a single
+    file, and a dataset without validation or test, has them carved from train by the rule of `DatasetTask`:
+    bucket 0 is validation, bucket 1 test.
     """
 
     name: str = "rows"
@@ -72,8 +72,8 @@ class Rows(DatasetTask):
         if self.answer_markers and not begins.startswith(tuple(m.casefold() for m in self.answer_markers)):
             raise InputError(
                 f"task.answer_template={self.answer_template!r} begins with none of "
-                f"task.answer_markers={list(self.answer_markers)!r}, so a rationale would not end where the model writes "
-                "this line; add its first words to the markers, or begin it with one of them"
+                f"task.answer_markers={list(self.answer_markers)!r}, so a rationale would not end where the model "
+                "writes this line; add its first words to the markers, or begin it with one of them"
             )
         names = self.graders if isinstance(self.graders, Mapping) else {name: name for name in self.graders}
         self._graders = {name: named_grader(path) for name, path in names.items()}
@@ -169,8 +169,8 @@ def _filled(template: str, row: Row, names: Mapping[str, str], knob: str) -> str
             raise InputError(f"task.{knob}: {row.place} has no {{{name}}}; use one of {there}")
         if isinstance(row.values[name], list | dict):
             raise InputError(
-                f"task.{knob}: {row.place}, column {name!r} holds {row.values[name]!r:.60}; a template takes texts: name "
-                f"a list of options by task.choices={name}"
+                f"task.{knob}: {row.place}, column {name!r} holds {row.values[name]!r:.60}; a template takes texts: "
+                f"name a list of options by task.choices={name}"
             )
         return row.text(name)
 

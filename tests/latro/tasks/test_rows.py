@@ -93,7 +93,11 @@ def test_options_without_choices_are_a_column_like_any_other(tmp_path: Path) -> 
 
 
 def test_a_row_without_an_answer_is_left_out_or_refused_as_asked(tmp_path: Path) -> None:
-    rows = [{"q": "Capital of Atlantis?", "a": None}, {"q": "Of Eldorado?", "a": " "}, {"q": "?", "a": math.nan}]
+    rows = [
+        {"q": "Capital of Atlantis?", "a": None},
+        {"q": "Of Eldorado?", "a": " "},
+        {"q": "?", "a": math.nan},
+    ]
     path = folder(tmp_path, CAPITALS[0], *rows)
     task = Rows(path=path, question="q", answer="a")
     assert len(task.examples("train")) == 1
@@ -191,9 +195,9 @@ def test_files_may_have_any_name(tmp_path: Path) -> None:
         ({"answer_template": "It is so."}, "task.answer_template='It is so.' lacks {gold}; add it"),
         (
             {"answer_template": "It is {gold}.", "answer_markers": ["The answer is", "Answer:"]},
-            "task.answer_template='It is {gold}.' begins with none of task.answer_markers=['The answer is', 'Answer:'], "
-            "so a rationale would not end where the model writes this line; add its first words to the markers, or "
-            "begin it with one of them",
+            "task.answer_template='It is {gold}.' begins with none of "
+            "task.answer_markers=['The answer is', 'Answer:'], so a rationale would not end where the model writes "
+            "this line; add its first words to the markers, or begin it with one of them",
         ),
     ],
 )
