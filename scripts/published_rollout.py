@@ -13,6 +13,7 @@ import torch
 from transformers import GenerationConfig
 
 from latro.encoding import Encoder, pad_left
+from latro.rollout.plain import without_own_settings
 
 
 @torch.no_grad()
@@ -22,7 +23,8 @@ def published_rollout(
     """[N·K] continuations in prompt order, each of `max_tokens` tokens, in one batch."""
     ids_BT, mask_BT = pad_left([prompt for prompt in prompts for _ in range(K)], encoder.pad_token_id)
     ids_BT, mask_BT = ids_BT.to(model.device), mask_BT.to(model.device)
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+    gpus = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus), without_own_settings(model):  # its end of turn is among them
         torch.manual_seed(seed)
         output = model.generate(
             ids_BT,

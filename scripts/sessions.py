@@ -41,9 +41,7 @@ def with_session(before: Mapping[str, Any] | None, present: Mapping[str, Any]) -
 
 
 def refuse_unlike(folder: Path, before: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Raise InputError if what is gone on with was made by other weights, on other data, or by another number of
-    processes.
-    """
+    """Raise InputError if what is gone on with was made by other weights or data, or another number of processes."""
     last = (before.get("taken_up") or [before])[-1]
     had, has = last.get("model"), present.get("model")
     if had and has and identities(had) != identities(has):

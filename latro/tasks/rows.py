@@ -34,7 +34,7 @@ class Rows(DatasetTask):
     """
 
     name: str = "rows"
-    version: str = "3"
+    version: str = "4"
     """Raise it whenever templates or graders change."""
     files: Mapping[str, str] = field(default_factory=dict)
     """File names by split, below `path`, where they are not `train.jsonl` and so on."""

@@ -35,6 +35,7 @@ def test_the_smallest_rollout_is_ahead_of_the_published_one():
 
 def test_the_published_scheme_decodes_every_row_to_the_last_token():
     bench = small_bench(48)
+    bench.model.generation_config.eos_token_id = list(bench.encoder.stop_token_ids)
     outputs = published_rollout(bench.model, bench.encoder, bench.prompts[:2], 3, 20, seed=0)
     assert [len(output) for output in outputs] == [20] * 6
     assert len(set(outputs)) == 6
