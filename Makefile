@@ -22,10 +22,7 @@ demo: $(VENV)/installed
 	OMP_NUM_THREADS=2 GGUF="$(GGUF)" $(RUN) -m scripts.demo
 
 # The pages are also tried out in a browser if there is one: apt-get install --no-install-recommends chromium
-test: $(VENV)/installed
-	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy
+test: lint
 	$(RUN) -m pytest -n 2 --dist worksteal --durations=15
 
 test-slow: $(VENV)/installed

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from latro.errors import InputError
+from latro.errors import InputError, first_words
 from latro.model_config import LoraSettings as LoraSettings
 
 
@@ -177,5 +177,5 @@ def load_adapter(model: Any, folder: Path, settings: LoraSettings | None) -> Any
             return PeftModel.from_pretrained(model, str(folder), config=config, is_trainable=True)
     except (RuntimeError, ValueError, SafetensorError) as error:
         raise InputError(
-            f"{folder}: the adapter does not fit {type(model).__name__}: {str(error).splitlines()[0][:160]}"
+            f"{folder}: the adapter does not fit {type(model).__name__}: {first_words(error)}"
         ) from error

@@ -14,7 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from latro.rollout.limits import base_model
 
-KINDS = {"llama", "mistral", "phi3", "qwen2", "qwen3"}
+ARCHITECTURES = {"llama", "mistral", "phi3", "qwen2", "qwen3"}
 """Tests hold what is built on it against these models' own attention."""
 
 
@@ -22,7 +22,11 @@ def on_processor(model: Any) -> bool:
     """Whether a model can be made to attend our way, and runs where that is faster."""
     base = base_model(model)
     config = base.config
-    return base.device.type == "cpu" and config.model_type in KINDS and config._attn_implementation == "sdpa"
+    return (
+        base.device.type == "cpu"
+        and config.model_type in ARCHITECTURES
+        and config._attn_implementation == "sdpa"
+    )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from latro.errors import InputError
+from latro.errors import InputError, first_words
 
 SIZES = (
     "model_type",
@@ -48,8 +48,7 @@ def load_causal_lm(folder: Path, *, dtype: torch.dtype | str = "auto", attention
             f"{folder}: a weight file is truncated or corrupt ({error}): copy or fetch it again"
         ) from error
     except (ValueError, TypeError, KeyError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{folder}: cannot be loaded: {reason}") from error
+        raise InputError(f"{folder}: cannot be loaded: {first_words(error)}") from error
     check_report(folder, report)
     set_dropout_to_zero(model)
     return model

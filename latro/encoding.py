@@ -63,10 +63,6 @@ class Encoder:
         """The separator's own ids."""
         return self.continuation_ids(self.separator)
 
-    def rationale_ids(self, rationale: str) -> list[int]:
-        """A given rationale as ids, as it follows a prompt."""
-        return self.continuation_ids(rationale)
-
     def beginning_ids(self, text: str) -> list[int]:
         """A text that goes on, as ids: with the tokens that begin a text, and without those that some tokenizers add
         at its end.

@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock
 
 from latro.checkpoints import save_here
-from latro.errors import InputError
+from latro.errors import InputError, first_words
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,9 @@ def check_header(file: Path) -> None:
     try:
         reader = GGUFReader(file)
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
-        raise InputError(f"{file}: truncated or no GGUF file ({short(error)}): fetch it again") from error
+        raise InputError(
+            f"{file}: truncated or no GGUF file ({first_words(error)}): fetch it again"
+        ) from error
     size = file.stat().st_size
     for tensor in reader.tensors:
         if int(tensor.data_offset) + int(tensor.n_bytes) > size:
@@ -145,7 +147,7 @@ def read_gguf(file: Path, dtype: torch.dtype) -> tuple[Any, Any]:
             ignore_mismatched_sizes=True,
         )
     except (ValueError, KeyError, IndexError, RuntimeError, AssertionError) as error:
-        raise InputError(f"{file}: cannot be converted ({short(error)})") from error
+        raise InputError(f"{file}: cannot be converted ({first_words(error)})") from error
     lost = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if lost:
         raise InputError(f"{file}: {len(lost)} weights are missing or of another shape, first {lost[0]}")
@@ -211,9 +213,3 @@ def check_complete(file: Path, model: Any) -> None:
             raise InputError(
                 f"{file}: {name} holds values that are not finite, so the file is corrupt: fetch it again"
             )
-
-
-def short(error: BaseException) -> str:
-    """An error's first line, cut to a length that fits one line."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:160]

@@ -30,7 +30,7 @@ def supervised_row(example: Example, encoder: Encoder) -> dict[str, list[int]]:
     A task without rationales gives direct answers: the row is the one that LaTRO scores for an empty rationale.
     """
     prompt = encoder.prompt_ids(example.prompt)
-    rationale = encoder.rationale_ids(example.rationale) if example.rationale else []
+    rationale = encoder.continuation_ids(example.rationale or "")
     completion = [*rationale, *encoder.answer_ids(example.answer, rationale)]
     return {"input_ids": prompt + completion, "labels": [IGNORED] * len(prompt) + completion}
 

@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from latro.errors import InputError
+from latro.errors import InputError, first_words
 
 MARK = "mark"
 """Stands for an answer when a template is tried: one lower-case word, which no template alters."""
@@ -42,9 +42,9 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(str(folder))
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise InputError(
-            f"{folder}: no tokenizer that loads ({reason}): give a folder or hub id that has one with model.tokenizer="
+            f"{folder}: no tokenizer that loads ({first_words(error)}): give a folder or hub id that has one with "
+            "model.tokenizer="
         ) from error
 
 

@@ -45,10 +45,14 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         for name, allowed in (("calls", CALLS), ("targets", TARGETS), ("leak", LEAKS)):
             if getattr(self, name) not in allowed:
-                raise InputError(f"optimizer.{name}={getattr(self, name)!r} is none of {', '.join(allowed)}")
+                raise InputError(
+                    f"rpo.optimizer.{name}={getattr(self, name)!r} is none of {', '.join(allowed)}"
+                )
         for name in ("words", "principle_tokens", "max_tokens", "leak_ngram"):
             if getattr(self, name) < 1:
-                raise InputError(f"optimizer.{name}={getattr(self, name)} is below 1: give a positive number")
+                raise InputError(
+                    f"rpo.optimizer.{name}={getattr(self, name)} is below 1: give a positive number"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

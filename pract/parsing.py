@@ -75,25 +75,19 @@ def parse_reply(reply: Reply, actions: Sequence[ActionSpec]) -> Call | ParseErro
     Of a reply that was cut off at its longest, a call that is not closed is not made: half an answer would be given.
     """
     cut = reply.finish_reason == "length"
-    known = {spec.name.lower(): spec for spec in actions}
     if reply.tool_calls:
         first = reply.tool_calls[0]
-        spec = known.get(first.name.lower())
+        spec = {spec.name.lower(): spec for spec in actions}.get(first.name.lower())
         if spec is None:
             return _unknown(first.name, actions)
         arguments = read_arguments(spec, first.arguments.strip() or "{}", cut=cut)
         return _finish(spec, arguments, reply.text.strip(), cut)
-    return _parsed(reply.text, actions, known, cut)
+    return parse_text(reply.text, actions, cut=cut)
 
 
 def parse_text(text: str, actions: Sequence[ActionSpec], *, cut: bool = False) -> Call | ParseError:
     """The call that a text makes; cut: whether it was cut off at its longest."""
-    return _parsed(text, actions, {spec.name.lower(): spec for spec in actions}, cut)
-
-
-def _parsed(
-    text: str, actions: Sequence[ActionSpec], known: Mapping[str, ActionSpec], cut: bool
-) -> Call | ParseError:
+    known = {spec.name.lower(): spec for spec in actions}
     text = encodable(text[:MAX_REPLY])
     lines = text.splitlines()
     unknown, alone = "", 0

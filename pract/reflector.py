@@ -34,7 +34,9 @@ class ReflectorConfig:
     def __post_init__(self) -> None:
         for name in ("words", "max_tokens", "observation_chars"):
             if getattr(self, name) < 1:
-                raise InputError(f"reflector.{name}={getattr(self, name)} is below 1: give a positive number")
+                raise InputError(
+                    f"rpo.reflector.{name}={getattr(self, name)} is below 1: give a positive number"
+                )
 
 
 class Reflector:

@@ -21,9 +21,9 @@ from scripts.line_chart import figure
 from scripts.outcomes import MEASURES, by_task, cost, estimates
 from scripts.page import Choice, fill, picker, section, tabs, tiles
 from scripts.page import table as html_table
-from scripts.progress import thousands
+from scripts.progress import duration, thousands
 from scripts.sheets import read_sheets
-from scripts.training_page import configuration, duration, estimate_cell, versions
+from scripts.training_page import configuration, estimate_cell, versions
 
 TASKS = 30
 """Tasks whose episodes are on the page, those on which arms differ first."""

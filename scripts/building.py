@@ -99,7 +99,7 @@ def gold_rationales(examples: Sequence[Example], encoder: Encoder, model: Any) -
     """
     if not any(example.rationale for example in examples):
         return None
-    found = [encoder.rationale_ids(example.rationale) if example.rationale else [] for example in examples]
+    found = [encoder.continuation_ids(example.rationale or "") for example in examples]
     limit = context_length(model)
     for example, ids in zip(examples, found, strict=True):
         length = (

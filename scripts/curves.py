@@ -14,7 +14,7 @@ MOST_POINTS = 400
 """Points of a curve; longer ones are thinned evenly."""
 SMOOTHED_FROM = 60
 """Steps from which noisy curves are averaged over a thirtieth of them."""
-KINDS = {
+RATIONALES = {
     "own": "own rationale",
     "none": "no rationale",
     "gold": "gold rationale",
@@ -81,7 +81,7 @@ def from_zero(curves: Iterable[Curve]) -> tuple[float, float]:
 def training_panels(runs: Sequence[Training]) -> list[Panel]:
     """The panels that these runs, seeds of one setting, have figures for."""
     accuracy = [_graded(runs, grader) for grader in runs[0].graders]
-    likelihood = [_likelihood(runs, kind, label) for kind, label in KINDS.items()]
+    likelihood = [_likelihood(runs, kind, label) for kind, label in RATIONALES.items()]
     kept = _reward_parts(runs)
     panels = [
         Panel(title="Validation accuracy", unit="share of examples", curves=_real(accuracy), share=True),

@@ -9,7 +9,7 @@ from typing import Any
 from latro.types import Graded
 from scripts.agents_page import command, unfinished
 from scripts.comparison_tables import spoken
-from scripts.curves import KINDS
+from scripts.curves import RATIONALES
 from scripts.folders import Row, read_config, read_json, refuse_missing, table
 from scripts.interval_chart import Entry, interval_chart
 from scripts.page import Choice, cut, fill, fold, number, picker, section, tiles
@@ -120,7 +120,7 @@ def _output(row: Row) -> str:
     ]
     likely = ", ".join(
         f"{said} {number(row['log_answer'][kind])}"
-        for kind, said in KINDS.items()
+        for kind, said in RATIONALES.items()
         if kind in row["log_answer"]
     )
     texts = (cut(text.rstrip(), TEXT) or "<i>(empty)</i>" for text in row["samples"])

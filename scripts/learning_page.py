@@ -13,10 +13,10 @@ from scripts.folders import Row, finished, read_config, read_json, rows, table
 from scripts.line_chart import figure
 from scripts.page import Choice, fill, picker, section, tabs
 from scripts.page import table as html_table
-from scripts.progress import thousands
+from scripts.progress import duration, thousands
 from scripts.rendering import head, mean_of, principles_now, round_sections, scores
 from scripts.story import Story, read_story
-from scripts.training_page import configuration, duration, versions
+from scripts.training_page import configuration, versions
 
 EPISODES = 40
 """Episodes on the page, those of the latest rounds; the rounds below have all."""

@@ -1,6 +1,5 @@
 """Outcomes of episodes as estimates with intervals, paired differences and `results.json` in lm-eval's shape."""
 
-import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -86,7 +85,7 @@ def compare_pairs(arms: Mapping[str, Sequence[Outcome]]) -> list[dict[str, Any]]
                 continue
             pairs = [new[task] for task in both], [old[task] for task in both]
             difference = stats.score_difference(*pairs)
-            row: dict[str, Any] = {"arms": [after, before], "measure": measure, **_bounded(difference)}
+            row: dict[str, Any] = {"arms": [after, before], "measure": measure, **stats.as_json(difference)}
             row["won"] = [task for task in both if new[task] > old[task]]
             row["lost"] = [task for task in both if new[task] < old[task]]
             if measure == "success" and all(value in (0.0, 1.0) for values in pairs for value in values):
@@ -94,14 +93,6 @@ def compare_pairs(arms: Mapping[str, Sequence[Outcome]]) -> list[dict[str, Any]]
                 row["mcnemar"] = {"won": won, "lost": lost, "p": p}
             rows.append(row)
     return rows
-
-
-def _bounded(estimate: stats.Estimate) -> dict[str, float | int | None]:
-    """The estimate as JSON: an unbounded interval of one task has no bounds."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in asdict(estimate).items()
-    }
 
 
 def results_json(
@@ -122,7 +113,7 @@ def results_json(
     intervals: dict[str, list[float | None]] = {}
     for arm, outcomes in arms.items():
         for metric, estimate in estimates(outcomes).items():
-            bounded = _bounded(estimate)
+            bounded = stats.as_json(estimate)
             row[f"{metric},{arm}"] = estimate.value
             row[f"{metric}_stderr,{arm}"] = "N/A" if bounded["stderr"] is None else estimate.stderr
             intervals[f"{metric},{arm}"] = [bounded["low"], bounded["high"]]

@@ -12,7 +12,7 @@ import numpy as np
 import scipy  # loads its parts when they are first asked for, which keeps --help quick
 from numpy.typing import ArrayLike, NDArray
 
-from scripts.stats import SMALLEST, Estimate
+from scripts.stats import LEVEL, SMALLEST, Estimate
 
 RESAMPLES = 9999
 
@@ -45,7 +45,6 @@ def bootstrap(
     after: Sequence[float],
     before: Sequence[float],
     *,
-    level: float = 0.95,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Estimate:
@@ -57,7 +56,7 @@ def bootstrap(
     found = scipy.stats.bootstrap(
         (differences,),
         np.mean,
-        confidence_level=level,
+        confidence_level=LEVEL,
         n_resamples=resamples,
         batch=max(1, 2_000_000 // n),
         method="percentile",
@@ -136,7 +135,7 @@ class Clustered:
         return self.spread.half_width(alpha) + self.spread.half_width(2 * (1 - power))
 
 
-def clustered(after_SN: ArrayLike, before_SN: ArrayLike, *, matched: bool, level: float = 0.95) -> Clustered:
+def clustered(after_SN: ArrayLike, before_SN: ArrayLike, *, matched: bool) -> Clustered:
     """Mean difference over seeds and items, as evidence on other seeds and other items than these.
 
     after_SN, before_SN: a row for each seed, a column for each item; one side at least has several rows, and a side
@@ -160,7 +159,7 @@ def clustered(after_SN: ArrayLike, before_SN: ArrayLike, *, matched: bool, level
         items_freedom=items - 1,
         seeds_freedom=freedom,
     )
-    half = spread.half_width(1 - level)
+    half = spread.half_width(1 - LEVEL)
     stderr = math.sqrt(max(spread.items + max(spread.seeds - spread.rest, 0.0), spread.seeds))
     return Clustered(
         difference=Estimate(value=value, stderr=stderr, low=value - half, high=value + half, n=items),

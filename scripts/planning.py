@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from latro.attending import KINDS
+from latro.attending import ARCHITECTURES
 from latro.errors import InputError
 from latro.fused_head import GPU_CHUNK
 from latro.gguf import check_header
@@ -122,7 +122,7 @@ def packs(
     cfg: DictConfig, config: ModelConfig, scoring: ScoringConfig, description: Mapping[str, Any], longest: int
 ) -> bool:
     """Whether rows of up to so many tokens will be scored as one sequence, as `latro.packed_rows.can_pack` decides."""
-    known = description.get("model_type") in KINDS and config.attention in (None, "sdpa")
+    known = description.get("model_type") in ARCHITECTURES and config.attention in (None, "sdpa")
     window = exceeded_window(SimpleNamespace(**description), longest)
     return bool(scoring.share_prompt and scoring.pack_rows and on_processor(cfg) and known and not window)
 

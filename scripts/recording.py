@@ -11,7 +11,6 @@ history.html                    the story of the principles, one file to open an
 .lock                           held while a session is at work
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -21,7 +20,7 @@ from omegaconf import DictConfig
 from pract.errors import InputError
 from pract.events import EventLog, refuse_other_run
 from scripts.casting import ROLES
-from scripts.folders import LOCK, locked, read_config
+from scripts.folders import LOCK, finished, locked, read_config
 from scripts.run import FREE_KEYS, Run, differing, under
 from scripts.tables import write_text
 
@@ -76,16 +75,12 @@ class LoggedRun(Run):
                 "choose another output_dir, or overwrite=true"
             )
         further = any(under(name, FURTHER) for name in names) or self.config.get("retry_failed")
-        if self._finished() and not further:
+        if finished(self.folder) and not further:
             shown = ", ".join(name for name in FURTHER if name.split(".")[0] in self.config)
             raise InputError(
                 f"{self.folder} holds a finished run; raise one of {shown}, choose another output_dir, "
                 "or overwrite=true"
             )
-
-    def _finished(self) -> bool:
-        path = self.folder / "results.json"
-        return path.exists() and not json.loads(path.read_text(encoding="utf-8"))["stopped"]
 
     @contextmanager
     def event_log(self, *, retry_failed: bool) -> Iterator[EventLog]:
@@ -154,10 +149,14 @@ class Tracker:
 
 @contextmanager
 def open_tracker(logger: DictConfig, run: Run) -> Iterator[Tracker]:
-    """The tracker that the configuration names; a W&B run is resumed by the id in the run folder."""
-    if logger.name == "wandb":
-        from scripts.tracking import tracker
+    """The tracker that the configuration names; a W&B run is resumed by the id in the run folder.
 
+    Raises InputError for one that there is not.
+    """
+    from scripts.tracking import report_to, tracker
+
+    report_to(logger)
+    if logger.name == "wandb":
         with tracker(logger, run) as tracked:
             tracked.define_metric("rpo/*", step_metric="rpo/round")
             yield Tracker(tracked, None)
@@ -169,7 +168,5 @@ def open_tracker(logger: DictConfig, run: Run) -> Iterator[Tracker]:
             yield Tracker(None, board)
         finally:
             board.close()
-    elif logger.name == "none":
-        yield Tracker(None, None)
     else:
-        raise InputError(f"logger={logger.name!r} is unknown; choose none, wandb or tensorboard")
+        yield Tracker(None, None)

@@ -11,7 +11,7 @@ from scripts.curves import Curve, Panel, Point, bounded
 from scripts.folders import Row
 from scripts.line_chart import figure
 from scripts.page import fill, section, table, tiles
-from scripts.progress import thousands
+from scripts.progress import duration, thousands
 from scripts.provenance import Origin, origins, text_of
 from scripts.round_rendering import actions_of, badge, diff, round_body, source
 from scripts.story import Story
@@ -52,7 +52,7 @@ def head(story: Story) -> str:
     tokens = spent["prompt_tokens"] + spent["completion_tokens"]
     figures = [("rounds", str(last["index"])), ("calls", str(spent["calls"])), ("tokens", thousands(tokens))]
     figures += [("cost", f"${spent['usd']:.2f}")] if spent["usd"] else []
-    figures += [("time", _duration(spent["seconds"]))]
+    figures += [("time", duration(spent["seconds"]))]
     stopped = f'<p class="stopped">The run was stopped: {escape(story.stopped)}</p>' if story.stopped else ""
     return (
         f"<header><h1>Principles of <em>{escape(about['environment'])}</em></h1>"
@@ -207,9 +207,3 @@ def _origin(story: Story, origin: Origin) -> str:
 def _round_title(row: Row) -> str:
     name = f"Round {row['index']}" if row["index"] else "The start"
     return f"{name} {badge(row['decision'])}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -13,11 +13,11 @@ from statistics import fmean
 from typing import Any
 
 from latro.errors import InputError
+from scripts.curves import RATIONALES
 from scripts.folders import AGAIN, DAMAGED, Row, read_json, refuse_missing, rows
 from scripts.paired import pass_hat_k
 
 GRADED = {"greedy": "accuracy_greedy", "majority": "accuracy_maj", "choices": "choices"}
-KINDS = ("own", "none", "gold", "other")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ def _likelihoods(found: Sequence[Row]) -> dict[str, Measure]:
         f"logp_answer,{kind}_rationale": Measure(
             kind="nats", values={row["id"]: float(row["log_answer"][kind]) for row in found}
         )
-        for kind in KINDS
+        for kind in RATIONALES
         if all(kind in row["log_answer"] for row in found)
     }
 

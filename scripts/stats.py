@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 
 import scipy
 
+LEVEL = 0.95
+"""Of every interval."""
 SMALLEST = 1e-12
 """A difference below this is a rounding error."""
 
@@ -39,22 +41,27 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def proportion(successes: int, n: int, level: float = 0.95) -> Estimate:
+def as_json(estimate: Estimate) -> dict[str, float | int | None]:
+    """The estimate as JSON: an unbounded interval has no bounds."""
+    return {name: finite(value) for name, value in asdict(estimate).items()}
+
+
+def proportion(successes: int, n: int) -> Estimate:
     """A share of n examples with Wilson's interval. The standard error is lm-eval's, with n - 1."""
-    interval = scipy.stats.binomtest(successes, n).proportion_ci(level, method="wilson")
+    interval = scipy.stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
     share = successes / n
     stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else math.nan
     return Estimate(value=share, stderr=stderr, low=float(interval.low), high=float(interval.high), n=n)
 
 
-def mean(values: Sequence[float], level: float = 0.95) -> Estimate:
+def mean(values: Sequence[float]) -> Estimate:
     """A mean with Student's interval; unbounded with one value, or where one is no finite number."""
     n = len(values)
     if n < 2 or not all(map(math.isfinite, values)):
         return Estimate(value=sum(values) / n, stderr=math.nan, low=-math.inf, high=math.inf, n=n)
     centre = fmean(values)
     stderr = stdev(values) / math.sqrt(n)
-    half = float(scipy.stats.t.ppf((1 + level) / 2, n - 1)) * stderr
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1)) * stderr
     return Estimate(value=centre, stderr=stderr, low=centre - half, high=centre + half, n=n)
 
 
@@ -77,9 +84,9 @@ def share_or_mean(values: Sequence[float]) -> Estimate:
     return within(unbounded_without_spread(mean(values)), 0.0, 1.0)
 
 
-def paired_difference(after: Sequence[float], before: Sequence[float], level: float = 0.95) -> Estimate:
+def paired_difference(after: Sequence[float], before: Sequence[float]) -> Estimate:
     """Mean of the pairwise differences with Student's interval; unbounded where the differences are all alike."""
-    return unbounded_without_spread(mean([a - b for a, b in zip(after, before, strict=True)], level))
+    return unbounded_without_spread(mean([a - b for a, b in zip(after, before, strict=True)]))
 
 
 def score_difference(after: Sequence[float], before: Sequence[float]) -> Estimate:
@@ -90,7 +97,7 @@ def score_difference(after: Sequence[float], before: Sequence[float]) -> Estimat
     return within(paired_difference(after, before), -1.0, 1.0)
 
 
-def share_difference(won: int, lost: int, n: int, level: float = 0.95) -> Estimate:
+def share_difference(won: int, lost: int, n: int) -> Estimate:
     """Difference of two paired shares of n examples, of which `won` became right and `lost` became wrong.
 
     The interval is Bonett and Price's (2012): Wald's after one more example of each kind, so that it has a width
@@ -98,7 +105,7 @@ def share_difference(won: int, lost: int, n: int, level: float = 0.95) -> Estima
     """
     value = (won - lost) / n
     up, down = (won + 1) / (n + 2), (lost + 1) / (n + 2)
-    half = float(scipy.stats.norm.ppf((1 + level) / 2)) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
+    half = float(scipy.stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
     return Estimate(
         value=value,
         stderr=math.sqrt(max(0.0, (won + lost) / n - value**2) / n),

@@ -202,12 +202,12 @@ def sweep_json(results: Sequence[Result], metrics: Sequence[str]) -> dict[str, A
         "settings": [
             {
                 "knobs": dict(setting),
-                **{metric: _bounded(estimate) for metric, estimate in _estimated(group, metrics)},
+                **{metric: stats.as_json(estimate) for metric, estimate in _estimated(group, metrics)},
             }
             for setting, group in settings_of(results).items()
         ],
         "effects": [
-            {**asdict(effect), "difference": _bounded(effect.difference)}
+            {**asdict(effect), "difference": stats.as_json(effect.difference)}
             for effect in effects(results, metrics)
         ],
     }
@@ -218,7 +218,3 @@ def _estimated(group: Sequence[Result], metrics: Sequence[str]) -> Iterator[tupl
         estimate = estimates(group, metric)
         if estimate is not None:
             yield metric, estimate
-
-
-def _bounded(estimate: stats.Estimate) -> dict[str, float | int | None]:
-    return {name: stats.finite(value) for name, value in asdict(estimate).items()}

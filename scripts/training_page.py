@@ -6,9 +6,10 @@ from html import escape
 from typing import Any
 
 from scripts import stats
-from scripts.curves import KINDS, averaged_over, training_panels
+from scripts.curves import RATIONALES, averaged_over, training_panels
 from scripts.line_chart import figure
 from scripts.page import fill, fold, number, picker, section, table, tiles
+from scripts.progress import duration
 from scripts.question_rendering import question_choices, sample_choices
 from scripts.training_story import Training
 
@@ -100,13 +101,6 @@ def _figures(runs: Sequence[Training]) -> list[tuple[str, str]]:
     return found
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def _at(runs: Sequence[Training], place: str) -> list[tuple[Training, int]]:
     """Each run with its evaluated step at the `start`, the `best` or the `last`."""
     found = []
@@ -163,7 +157,7 @@ def _results(runs: Sequence[Training]) -> str:
     ]
     rows += [
         [f"log π(answer), {said}", *(_cell(_likelihoods(usable, place, kind), several) for place in places)]
-        for kind, said in KINDS.items()
+        for kind, said in RATIONALES.items()
         if any(kind in row["log_answer"] for row in next(iter(usable[0].validation.values())))
     ]
     n = len(next(iter(usable[0].validation.values())))

@@ -43,15 +43,12 @@ class ChatError(Exception):
         kind: ChatErrorKind,
         message: str,
         *,
-        seconds: float = 0.0,
         attempts: int = 1,
         cost: Reply | None = None,
     ) -> None:
         super().__init__(f"{kind.value}: {message}")
         self.kind = kind
         self.message = message
-        self.seconds = seconds
-        """Wall time spent in vain, waiting and retries included."""
         self.attempts = attempts
         self.cost = cost
         """What answers of no use cost all the same, as a reply without text; None if that is not known."""

@@ -136,7 +136,6 @@ class OpenAIChat:
                 raise ChatError(
                     error.kind,
                     session.masked(error.message),
-                    seconds=error.seconds,
                     attempts=error.attempts,
                     cost=wire.cost_of(answers, self._prices) if answers else None,
                 ) from None

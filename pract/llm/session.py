@@ -5,7 +5,6 @@ import logging
 import os
 import random
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
@@ -115,7 +114,7 @@ class Session:
         path: below the base address, or a whole address. read may raise ChatError: a spoilt attempt. once: without a
         second attempt.
         """
-        patience, started = self._limits.patience, time.perf_counter()
+        patience = self._limits.patience
         jitter: random.Random | None = None
         attempt = 0
         while True:
@@ -128,8 +127,7 @@ class Session:
                 pause = None if final else patience.pause(failed.kind, attempt, failed.asked, jitter)
                 message = self.masked(failed.message)
                 if pause is None:
-                    seconds = time.perf_counter() - started
-                    raise ChatError(failed.kind, message, seconds=seconds, attempts=attempt) from None
+                    raise ChatError(failed.kind, message, attempts=attempt) from None
                 _log.info(
                     "%s: attempt %d: %s: %s; again in %.1f s", tag, attempt, failed.kind.value, message, pause
                 )

@@ -74,7 +74,7 @@ def test_a_continuation_has_no_space_put_before_it():
     ]
     spaced = encoder(tokenizer)
     assert tokenizer.convert_ids_to_tokens(spaced.continuation_ids("b")) == ["b"]
-    assert tokenizer.convert_ids_to_tokens(spaced.rationale_ids(" a")) == ["▁a"]
+    assert tokenizer.convert_ids_to_tokens(spaced.continuation_ids(" a")) == ["▁a"]
 
 
 def test_an_answer_is_separator_line_and_end_of_turn():

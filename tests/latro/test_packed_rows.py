@@ -15,7 +15,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from latro.attending import KINDS
+from latro.attending import ARCHITECTURES
 from latro.encoding import Rationale, RationaleBatch, join
 from latro.exact import flat_gradient
 from latro.likelihood import likelihood, scored_tokens, wanted
@@ -69,7 +69,7 @@ def weighed(model: torch.nn.Module, scoring: ScoringConfig) -> tuple[torch.Tenso
 
 
 def test_every_kind_is_tried():
-    assert MODELS.keys() == KINDS
+    assert MODELS.keys() == ARCHITECTURES
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -44,7 +44,7 @@ def test_task_without_rationales_gives_direct_answers(encoder: Encoder) -> None:
 def test_row_is_the_one_that_latro_scores(encoder: Encoder) -> None:
     from latro.encoding import Rationale, join
 
-    ids = encoder.rationale_ids("one and two")
+    ids = encoder.continuation_ids("one and two")
     rationale = Rationale(ids=tuple(ids), text="one and two", ending=())
     batch = join([encoder.prompt_ids("1+2=")], [rationale], [encoder.answer_ids("#3")], encoder.pad_token_id)
     assert batch.ids_BT[0].tolist() == supervised_row(example("one and two"), encoder)["input_ids"]

@@ -17,8 +17,8 @@ with (folder / "starts.txt").open("a") as file:
 if seed == 7:
     sys.exit("error: the seed is unlucky\n")
 if seed == 8:
-    (folder.parents[2] / "hanging").touch()
     try:
+        (folder.parents[2] / "hanging").touch()
         time.sleep(60)
     except KeyboardInterrupt:
         (folder / "interrupted").touch()

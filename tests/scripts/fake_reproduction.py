@@ -20,7 +20,8 @@ with (folder / "starts.txt").open("a") as file:
 if os.environ.get("REPRODUCTION_FAILS", "nothing") in str(folder):
     sys.exit("error: the job is unlucky")
 if os.environ.get("REPRODUCTION_HANGS", "nothing") in str(folder):
-    (folder / "hanging").write_text(str(os.getpid()))
+    (folder / "about_to_hang").write_text(str(os.getpid()))
+    (folder / "about_to_hang").replace(folder / "hanging")  # whole, for whoever sees it
     time.sleep(60)
 seed = int(given["seed"])
 

@@ -41,17 +41,24 @@ def start(capsys, monkeypatch, tmp_path):
     return call
 
 
+def held(folder: Path) -> dict[Path, bytes] | None:
+    """A folder's files with what is in them; None if it is not there."""
+    return (
+        {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} if folder.exists() else None
+    )
+
+
 @pytest.fixture
 def refused(start, tmp_path):
     """Starts a script that must refuse in one line, which it gives; nothing may have been made or deleted."""
 
     def call(script: str, *arguments: str) -> str:
-        before = sorted(tmp_path.glob("run/**/*"))
+        before = held(tmp_path / "run")
         status, lines = start(script, *arguments)
         assert status == 2
         assert len(lines) == 1
         assert lines[0].startswith("error: ")
-        assert sorted(tmp_path.glob("run/**/*")) == before
+        assert held(tmp_path / "run") == before
         return lines[0].removeprefix("error: ")
 
     return call

@@ -327,7 +327,7 @@ def test_bad_input_is_one_line_and_leaves_no_folder(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     said = refusal(smoke(tmp_path / "run", *overrides))
     assert line in said
-    assert not (tmp_path / "run/results.json").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_installed_packages_environment_is_learned_in(
@@ -371,9 +371,9 @@ def test_a_truncated_data_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "overrides", "line"),
     [
-        ("wrong_key", [], "key"),
-        ("no_tools", ["agent=native"], "tools"),
-        ("ok", ["llm.model=wrong-model"], "wrong-model"),
+        ("wrong_key", [], "refuses the key"),
+        ("no_tools", ["agent=native"], "takes no native tools"),
+        ("ok", ["llm.model=wrong-model"], "llm.model=wrong-model is not served"),
     ],
 )
 def test_a_model_that_cannot_do_its_part_is_refused_at_the_door(
@@ -451,7 +451,7 @@ def test_gepa_is_refused_where_validation_alone_takes_its_episodes(
     said = refusal(smoke(tmp_path / "run", *given))
     assert line in said
     assert "raise it to 9 at least, or lower rpo.validation_tasks" in said
-    assert not (tmp_path / "run/results.json").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_gepa_asks_for_as_many_episodes_as_rpo_would_play(tmp_path: Path) -> None:
@@ -480,7 +480,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         def log(self, row: dict[str, Any]) -> None:
             sent.append(row)
 
-        def finish(self) -> None:
+        def finish(self, exit_code: int | None) -> None:
+            assert exit_code is None
             sent.append({"finished": True})
 
     monkeypatch.setattr(wandb, "init", lambda **options: Tracked())
@@ -516,10 +517,20 @@ def test_a_real_offline_wandb_run_holds_the_metrics(tmp_path: Path) -> None:
 
 def test_metrics_go_to_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     learn(smoke(tmp_path / "run", "logger=tensorboard"))
-    assert any(path.name.startswith("events.out.tfevents") for path in (tmp_path / "run").iterdir())
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    written = [row for row in rows(tmp_path / "run/metrics.jsonl") if "rpo/round" in row]
+    assert [event.step for event in events.Scalars("rpo/round")] == [row["rpo/round"] for row in written]
+    assert [round(event.value, 5) for event in events.Scalars("rpo/validation_score")] == [
+        round(row["rpo/validation_score"], 5) for row in written
+    ]
 
 
 def test_an_unknown_logger_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="choose none, wandb or tensorboard"):
+    with pytest.raises(InputError, match="choose one of none, wandb, tensorboard"):
         learn(smoke(tmp_path / "run", "logger.name=paper"))
+    with pytest.raises(InputError, match=r"logger\.mode='x' is unknown"):
+        learn(smoke(tmp_path / "run", "logger=wandb", "logger.mode=x"))
