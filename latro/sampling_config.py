@@ -29,7 +29,8 @@ class SamplingConfig:
     copy."""
     balance: bool = True
     """Among several processes, deal a step's prompts by how much there is to draw (`latro.balancing`); the draws and
-    the gradient are the same. False: each takes what its data loader gives, as it does with `objective.penalty=batch_mean`."""
+    the gradient are the same. False: each takes what its data loader gives, as it does with
+    `objective.penalty=batch_mean`."""
     dtype: str | None = None
     """`bfloat16` samples and evaluates with a copy of the policy in that precision, renewed every step: faster where
     the machine multiplies it in hardware (`latro.precision`), several times slower elsewhere, and off-policy by

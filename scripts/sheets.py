@@ -17,7 +17,8 @@ from scripts.curves import RATIONALES
 from scripts.folders import AGAIN, DAMAGED, Row, read_json, refuse_missing, rows
 from scripts.paired import pass_hat_k
 
-GRADED = {"greedy": "accuracy_greedy", "majority": "accuracy_maj", "choices": "choices"}
+GRADED = {"greedy": "accuracy_greedy", "majority": "accuracy_maj", "choices": ""}
+"""What a row holds, and how `results.json` calls it; likelihoods of choices have lm-eval's names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,8 @@ def _evaluation(folder: Path, outcome: Row, found: Sequence[Row]) -> list[Sheet]
         for grader in found[0][kind]:
             votes = len(found[0]["samples"]) if kind == "majority" else ""
             values = {row["id"]: float(row[kind][grader]["correct"]) for row in found}
-            measures[f"{label}{votes},{grader}"] = Measure(kind="right", values=values)
+            name = f"{grader},none" if kind == "choices" else f"{label}{votes},{grader}"
+            measures[name] = Measure(kind="right", values=values)
     return [_sheet(folder, outcome, found, measures | _likelihoods(found))]
 
 
