@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,6 +129,24 @@ def test_tokens_are_counted_from_the_start_of_training(llama, task, tmp_path) ->
         )
     assert stepped.metrics("num_tokens") == [seen[0], sum(seen)]
     assert stepped.trainer.state.num_input_tokens_seen == sum(seen)  # kept with the checkpoint
+
+
+def test_gold_rationales_are_never_learned_from(llama, task, tmp_path, monkeypatch) -> None:  # noqa: F811
+    """Those of the dataset are for figures of an evaluation alone."""
+    left, examples = [], type(task).examples
+    for rationale in ("first 2 and then 3", "nonsense", None):
+        monkeypatch.setattr(
+            type(task),
+            "examples",
+            lambda self, split, words=rationale: [replace(e, rationale=words) for e in examples(self, split)],
+        )
+        assert {example.rationale for example in task.examples("train")} == {rationale}
+        stepped = Stepped(llama, task, tmp_path, learning_rate=1.0)
+        weights = torch.cat([p.detach().flatten() for p in stepped.trainer.model.parameters()])
+        left.append((stepped.samples, weights))
+    for samples, weights in left[1:]:
+        assert samples == left[0][0]
+        assert torch.equal(weights, left[0][1])
 
 
 def test_which_prompts_are_scored_together_changes_no_gradient(llama, task, tmp_path, monkeypatch) -> None:  # noqa: F811

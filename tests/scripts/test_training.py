@@ -223,6 +223,26 @@ def test_two_processes_give_the_gradient_of_one(scoring, cache, alone, tmp_path)
         assert (gradient - two[name]).abs().max() < 1e-5 * max(scale, 1), name
 
 
+def test_two_processes_of_which_one_is_told_to_end_save_the_step_and_end_bit_identical(cache, tmp_path):
+    """SIGTERM reaches the second process alone, within the second of four steps."""
+    knobs = ("trainer.per_device_train_batch_size=2", "trainer.eval_steps=4", "trainer.save_steps=4")
+    for name, told in (("whole", ""), ("told", "2 1"), ("told", "")):
+        folder = tmp_path / name
+        command = [sys.executable, *PAIR, "-m", "tests.scripts.training_worker", "", *TOY, f"model.cache={cache}",
+                   f"output_dir={folder}", *knobs]  # fmt: skip
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        done = subprocess.run(
+            command, check=False, env=environment | ({"TERMINATED": told} if told else {}), timeout=300
+        )
+        assert (done.returncode != 0) == bool(told)
+        assert json.loads((folder / "environment.json").read_text())["world_size"] == 2
+        if told:
+            assert [path.name for path in (folder / "checkpoints").iterdir()] == ["checkpoint-2"]
+            assert "stopped by SIGTERM: step 2 is saved" in (tmp_path / f"{name}.log").read_text()
+    for record in (*RECORDS, "best/model.safetensors"):
+        assert (tmp_path / "told" / record).read_bytes() == (tmp_path / "whole" / record).read_bytes(), record
+
+
 @pytest.mark.parametrize("fused", ["true", "false"])
 def test_two_processes_under_zero3_give_the_gradient_of_one(fused, cache, alone, tmp_path, monkeypatch):
     """Every weight is sharded, the head's too, whose log-probabilities are taken without the matrix of logits."""

@@ -71,4 +71,6 @@ def run(overrides: list[str], gradient: str | None = None, terminated: int | Non
 
 
 if __name__ == "__main__":
-    run(sys.argv[2:], sys.argv[1])
+    # TERMINATED="2 1": rank 1 is told to end within step 2
+    step, rank = os.environ.get("TERMINATED", "0 0").split()
+    run(sys.argv[2:], sys.argv[1] or None, int(step) if os.environ.get("RANK") == rank else None)
