@@ -1,7 +1,7 @@
 """The wiring of a supervised run: as that of a LaTRO run, with another trainer and no samples."""
 
-import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -17,12 +17,12 @@ from scripts.arguments import arguments, join_processes, on_its_device, warn_of_
 from scripts.building import build_encoder, build_model, build_task, context_length
 from scripts.callbacks import BestFound, ProgressBar, Recorder, patience
 from scripts.checking import check_config
-from scripts.finishing import check_push, finish
+from scripts.finishing import check_push
 from scripts.model_card import SUPERVISED
-from scripts.preemption import Preemption, leave
+from scripts.preemption import Preemption
 from scripts.run import Run
 from scripts.tracking import tracker
-from scripts.training import fitting_rows, open_run, quiet_libraries, read_rows, settle_callbacks
+from scripts.training import fitting_rows, open_run, quiet_libraries, read_rows, to_the_end
 from scripts.validating import Validator
 
 
@@ -51,10 +51,8 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     checkpoint = open_run(run, cfg, args, loaded, examples)
     if checkpoint is None:
         run.append("left_out", [*left_out, *long_rows])
-    bar = ProgressBar(str(cfg.name))
     preemption = Preemption()
-    started = time.perf_counter()
-    with tracker(cfg.logger, run):
+    with tracker(cfg.logger, run), closing(ProgressBar(str(cfg.name))) as bar:
         trainer = SftBaseline(
             model=loaded.model,
             encoder=encoder,
@@ -64,20 +62,11 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
         )
         validator = Validator(trainer, run, encoder, task, validation, evaluation)
         trainer.validate = validator
-        settle_callbacks(trainer, run)
-        try:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            if preemption.stopped:
-                leave(trainer.state)
-            seconds = time.perf_counter() - started
-            details = {
-                "examples": len(examples),
-                "examples_with_rationale": sum(bool(example.rationale) for example in examples),
-            }
-            finish(cfg, run, trainer, validator, SUPERVISED, details=details, seconds=seconds)
-        finally:
-            bar.close()
-            trainer.accelerator.end_training()
+        details = {
+            "examples": len(examples),
+            "examples_with_rationale": sum(bool(example.rationale) for example in examples),
+        }
+        to_the_end(cfg, run, trainer, validator, preemption, checkpoint, SUPERVISED, details)
     return run
 
 

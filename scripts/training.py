@@ -3,7 +3,8 @@
 import sys
 import time
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from scripts.building import (
 from scripts.callbacks import BestFound, ProgressBar, Recorder, SampleWriter, patience
 from scripts.checking import check_config
 from scripts.finishing import check_push, finish
-from scripts.model_card import LATRO
+from scripts.model_card import LATRO, Method
 from scripts.preemption import Preemption, leave
 from scripts.run import Run, forget_trackers, step_of
 from scripts.sessions import data_record, model_record, refuse_mixed
@@ -75,10 +76,8 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     checkpoint = open_run(run, cfg, args, loaded, examples)
     if checkpoint is None:
         run.append("left_out", left_out)
-    bar = ProgressBar(str(cfg.name))
     preemption = Preemption()
-    started = time.perf_counter()
-    with tracker(cfg.logger, run) as tracked:
+    with tracker(cfg.logger, run) as tracked, closing(ProgressBar(str(cfg.name))) as bar:
         trainer = LatroTrainer(
             model=loaded.model,
             reference=make_reference(loaded, model_config),
@@ -96,24 +95,36 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
         trainer.validate = validator = Validator(trainer, run, encoder, task, validation, evaluation)
         writer = SampleWriter(run, cfg.show_samples)
         trainer.on_samples = partial(on_samples, writer, tracked, cfg.trainer.eval_steps, run.forgotten)
-        settle_callbacks(trainer, run)
-        try:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            if preemption.stopped:
-                leave(trainer.state)
-            seconds, details = time.perf_counter() - started, {"objective": asdict(objective)}
-            finish(cfg, run, trainer, validator, LATRO, details=details, seconds=seconds)
-        finally:
-            bar.close()
-            trainer.accelerator.end_training()
+        to_the_end(
+            cfg, run, trainer, validator, preemption, checkpoint, LATRO, {"objective": asdict(objective)}
+        )
     return run
 
 
-def settle_callbacks(trainer: Any, run: Run) -> None:
-    """Leave the terminal to this run's own callbacks, and let trackers pass over what they have."""
+def to_the_end(
+    cfg: DictConfig,
+    run: Run,
+    trainer: Any,
+    validator: Validator,
+    preemption: Preemption,
+    checkpoint: Path | None,
+    method: Method,
+    details: Mapping[str, Any],
+) -> None:
+    """Train, from the checkpoint where there is one, and finish the run; a process that was told to end is left."""
+    # The terminal is the run's own callbacks', and trackers pass over what they have.
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     send_once(trainer, run.forgotten)
+    started = time.perf_counter()
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if preemption.stopped:
+            leave(trainer.state)
+        seconds = time.perf_counter() - started
+        finish(cfg, run, trainer, validator, method, details=details, seconds=seconds)
+    finally:
+        trainer.accelerator.end_training()
 
 
 def on_samples(
