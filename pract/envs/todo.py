@@ -49,7 +49,7 @@ class TodoList:
         self.answer: Any = None
         self.completed: list[str] = []
         self.needed = 0
-        """Changes that lead from this list to the expected one, at the start of the episode."""
+        """What is left to do at the start of the episode."""
         self.projects: dict[str, dict[str, Any]] = {}
         self.tasks: dict[str, dict[str, Any]] = {}
         for number, project in enumerate(projects, start=1):
@@ -167,7 +167,7 @@ class Todo(FunctionTools):
             actions = declared_actions(files[2], ACTIONS)
         super().__init__(
             name="todo",
-            version="1",
+            version="2",
             licence="Apache-2.0" if data is None else "GPL-2.0-only",
             splits=carve(tasks, lambda task: wording(task.instruction)),
             actions=actions,
@@ -186,7 +186,7 @@ class Todo(FunctionTools):
 
     def _begin_task(self, setting: Mapping[str, Any]) -> TodoList:
         world = self._begin(setting)
-        world.needed = len(_changes(world, setting["state"]))
+        world.needed = _left(world, setting["state"])
         return world
 
     def _begin(self, setting: Mapping[str, Any]) -> TodoList:
@@ -195,7 +195,7 @@ class Todo(FunctionTools):
     def _judge(self, task: Task, world: TodoList) -> Verdict:
         expected, now = task.data["state"], world.snapshot()
         reached = all(now[part] == expected[part] for part in expected)
-        needed, left = world.needed, len(_changes(world, expected))
+        needed, left = world.needed, _left(world, expected)
         asks = task.data["answer"] != DONE
         answered = world.finished and (not asks or same_answer(world.answer, task.data["answer"]))
         share = max(0.0, 1 - left / needed) / (1 + asks) if needed else 0.0
@@ -244,3 +244,11 @@ def _changes(world: TodoList, expected: Mapping[str, Any]) -> list[tuple[str, di
         elif kept["due_date"] != task["due_date"]:
             calls.append(("update_task", {"task_id": key, "due_date": kept["due_date"]}))
     return calls
+
+
+def _left(world: TodoList, expected: Mapping[str, Any]) -> int:
+    """Changes that lead to the expected list, and tasks past mending: gone wrongly, or in the wrong way."""
+    listed = {task["content"] for task in world.tasks.values()}
+    wanted = {task["content"] for task in expected["tasks"]}
+    misjudged = set(expected.get("completed", world.completed)) ^ set(world.completed)
+    return len(_changes(world, expected)) + len((wanted | misjudged) - listed)

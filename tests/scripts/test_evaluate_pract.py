@@ -68,7 +68,7 @@ def test_attempts_at_a_task_count_once_in_what_episodes_took() -> None:
 def test_arms_are_paired_by_task_on_the_test_split(principles: Path, tmp_path: Path) -> None:
     results = compare_arms(evaluation(tmp_path / "run", *EVALUATED, f"principles={principles}"))
     assert results["split"] == "test"
-    assert results["versions"] == {"todo": "1"}
+    assert results["versions"] == {"todo": "2"}
     assert results["n-samples"]["todo"] == {
         arm: {"original": 4, "effective": 4} for arm in ("act", "react", "learned")
     }

@@ -97,7 +97,7 @@ def test_results_are_in_lm_evals_shape_with_version_hash_intervals_and_cost(fini
     results = json.loads((finished / "results.json").read_text())
     assert results["results"]["todo"]["score,best"] == pytest.approx(5 / 6)
     assert results["intervals_95"]["todo"]["score,best"] == pytest.approx([0.436, 0.970], abs=1e-3)  # Wilson
-    assert results["versions"] == {"todo": "1"}
+    assert results["versions"] == {"todo": "2"}
     assert results["licence"] == {"todo": "Apache-2.0"}
     assert len(results["content_hash"]["todo"]) >= 8
     assert results["split"] == "validation"

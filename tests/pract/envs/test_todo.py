@@ -96,6 +96,23 @@ def test_deleting_is_not_completing_in_our_own_problems() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "action", "progress"),
+    [
+        ("I have oiled the chain", call("delete_task", task_id="302"), 0.0),
+        ("I have oiled the chain", call("complete_task", task_id="302"), 1.0),
+        ("delete the task Lend the trailer", call("complete_task", task_id="303"), 0.0),
+        ("move all overdue tasks", call("delete_task", task_id="102"), 0.0),
+        ("move all overdue tasks", call("complete_task", task_id="102"), 0.0),
+    ],
+)
+def test_a_task_that_is_lost_is_no_progress(words: str, action: Action, progress: float) -> None:
+    todo = Todo()
+    todo.reset(task_about(todo, words))
+    result = todo.step(action)
+    assert (result.score, result.progress, result.refused) == (0.0, progress, False)
+
+
+@pytest.mark.parametrize(
     ("action", "said"),
     [
         (call("get_tasks", project_id="9"), "There is no project with id '9'; get_projects lists them."),
