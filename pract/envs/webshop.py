@@ -48,7 +48,7 @@ class WebShop(FunctionTools):
         self.catalogue, self._page_size = shop.catalogue, page_size
         super().__init__(
             name="webshop",
-            version=f"2-fts5-{split_by}-{page_size}-{title_chars}" + "-brief" * brief,
+            version=f"3-fts5-{split_by}-{page_size}-{title_chars}" + "-brief" * brief,
             licence="Apache-2.0" if data is None else "MIT",
             splits=shop.splits,
             actions=[action_of(Visit.search), action_of(Visit.click)],

@@ -67,7 +67,8 @@ def purchase_reward(product: Product, chosen: Mapping[str, str], goal: Goal) -> 
 def type_factor(bought: Product, wanted: Product) -> float:
     """1 for the same kind of product, down to 0 where the titles share no noun."""
     wanted_nouns = nouns(wanted.title)
-    overlap = len(nouns(bought.title) & wanted_nouns) / len(wanted_nouns) if wanted_nouns else 0.2
+    shared_nouns = set(nouns(bought.title)).intersection(wanted_nouns)
+    overlap = len(shared_nouns) / len(wanted_nouns) if wanted_nouns else 0.2
     if overlap == 0.0:
         return 0.0
     if overlap < 0.1:
@@ -92,9 +93,12 @@ def one_colour(value: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def nouns(title: str) -> frozenset[str]:
-    """Words of a title taken for nouns: three letters or more, neither function words nor common adjectives."""
-    return frozenset(word for word in re.findall(r"[a-z]{3,}", title.lower()) if word not in NOT_NOUNS)
+def nouns(title: str) -> tuple[str, ...]:
+    """Words of a title taken for nouns: three letters or more, neither function words nor common adjectives.
+
+    In order and with repeats: upstream divides by the length of its list.
+    """
+    return tuple(word for word in re.findall(r"[a-z]{3,}", title.lower()) if word not in NOT_NOUNS)
 
 
 def _category_path(product: Product) -> list[str]:

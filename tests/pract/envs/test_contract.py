@@ -142,7 +142,7 @@ def test_ten_thousand_fuzzed_actions_do_no_harm(
 
 def test_environments_are_loaded_by_name_and_by_path() -> None:
     assert load_environment("todo").name == "todo"
-    assert load_environment("pract.envs.webshop.WebShop", page_size=5).version == "2-fts5-product-5-0"
+    assert load_environment("pract.envs.webshop.WebShop", page_size=5).version == "3-fts5-product-5-0"
 
 
 @pytest.mark.parametrize(
