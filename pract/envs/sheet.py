@@ -78,7 +78,7 @@ class Sheet(FunctionTools):
         self._tables = tables
         super().__init__(
             name="sheet",
-            version="1",
+            version="2",
             licence="Apache-2.0" if data is None else "GPL-2.0-only",
             splits=carve(tasks, lambda task: task.id),
             actions=actions,

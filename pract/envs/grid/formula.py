@@ -33,11 +33,14 @@ class BadFormula(ValueError):
 
 
 def aggregate(name: str, values: list[object]) -> float:
-    """The function over the numbers among the values. Raises BadFormula without numbers or for another name."""
+    """The function over the numbers among the values.
+
+    Raises BadFormula without numbers, for one that is not finite, or for another name.
+    """
     function = AGGREGATES.get(name.strip().upper())
     if function is None:
         raise BadFormula(f"{name[:40]!r} is no operator; choose one of {', '.join(AGGREGATES)}")
-    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    numbers = [_finite(float(value)) for value in values if isinstance(value, int | float)]
     if not numbers:
         raise BadFormula("there is no number in these cells")
     return _finite(function(numbers))
@@ -89,5 +92,5 @@ def _number(value: object, position: str) -> float:
 
 def _finite(number: float) -> float:
     if not math.isfinite(number):
-        raise BadFormula("the result is too large")
+        raise BadFormula("a number is too large")
     return number

@@ -105,10 +105,14 @@ class Table:
         (top, left), (bottom, right) = start, end
         return [[self.get(r, c) for c in range(left, right + 1)] for r in range(top, bottom + 1)]
 
-    def insert_rows(self, at: int, rows: Sequence[Sequence[object]]) -> None:
-        """New rows before row `at`; notes below move with their cells, merged ranges are dissolved."""
+    def insert_rows(self, at: int, rows: Sequence[Sequence[object]], *, turned: bool = False) -> None:
+        """New rows before row `at`; notes below move with their cells, merged ranges are dissolved.
+
+        turned: the rows are a transposed table's, so that the limits are those of columns. Raises OutOfSheet.
+        """
         for offset, values in enumerate(rows):
-            check_inside(max(len(self.cells), at + offset), max(len(values), 1) - 1)
+            row, column = max(len(self.cells), at + offset), max(len(values), 1) - 1
+            check_inside(*((column, row) if turned else (row, column)))
             self.cells.extend([] for _ in range(at + offset - len(self.cells)))
             self.cells.insert(at + offset, [entered(value) for value in values])
         self.notes = {(r + len(rows) if r >= at else r, c): note for (r, c), note in self.notes.items()}

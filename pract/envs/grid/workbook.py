@@ -85,10 +85,8 @@ class Workbook:
         """Inserts columns, each given as the list of its values, before column `col_idx`."""
         check_inside(0, col_idx - 1)
         turned = self._table().transposed()
-        check_inside(max((len(column) for column in values_list), default=1) - 1, 0)
-        if len(turned.cells) + len(values_list) > 60:
-            raise OutOfSheet("the sheet has at most 60 columns")
-        turned.insert_rows(col_idx - 1, [[self._computed(v) for v in column] for column in values_list])
+        columns = [[self._computed(value) for value in column] for column in values_list]
+        turned.insert_rows(col_idx - 1, columns, turned=True)
         self.tables[self.opened] = turned.transposed()
         return self.get_all_values()
 

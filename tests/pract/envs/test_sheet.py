@@ -72,6 +72,9 @@ def test_formulas_compute_and_nothing_else() -> None:
     assert evaluate("=A1*B1+1", cells.__getitem__, spread) == 7.0
     assert evaluate("=SUM(A1:B1)/2", cells.__getitem__, spread) == 2.5
     assert evaluate("=-(a1 - D1)", cells.__getitem__, spread) == -2.0
+    for text in ("=SUM(1E999,-1E999)", "=1/MAX(1E999)", "=AVERAGE(1E308*10-1E308*10)"):
+        with pytest.raises(BadFormula, match="a number is too large"):
+            evaluate(text, cells.__getitem__, spread)
     for text in ("=A1**B1", "=C1+1", "=1/0", "=open(1)", "=A1.real", "=(", "=" + "9" * 400, "=1e308*10"):
         with pytest.raises(BadFormula):
             evaluate(text, cells.__getitem__, spread)
@@ -105,6 +108,17 @@ def test_a_sheet_is_changed_as_told() -> None:
     ]
     shown = sheet.step(call("merge_cells", start_position="C1", end_position="D1")).observation.text
     assert json.loads(shown)[0] == ["Name", "Form", "Maths", "Maths", "Music", "Total"]
+
+
+def test_a_column_may_be_as_long_as_a_sheet_and_no_longer() -> None:
+    sheet = opened("Grades")
+    shown = sheet.step(call("insert_cols", values_list=[["a"] * 300], col_idx=7)).observation.text
+    assert [len(json.loads(shown)), json.loads(shown)[299][6]] == [300, "a"]
+    limits = "insert_cols was not carried out: the sheet has at most 300 rows and 60 columns, counted from 1."
+    for columns in ([["a"] * 301], [["a"]] * 54):
+        assert sheet.step(call("insert_cols", values_list=columns, col_idx=1)).observation.text == limits
+    shown = sheet.step(call("insert_cols", values_list=[["b"]] * 53, col_idx=1)).observation.text
+    assert len(json.loads(shown)[0]) == 60
 
 
 def test_notes_move_with_their_rows() -> None:
