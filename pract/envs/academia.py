@@ -113,4 +113,5 @@ class Academia(QueryTools):
             data=data,
             http=lambda own: RecordedHttp(own, path=path),
             begin=lambda http, task: Library(http),
+            version="2",
         )

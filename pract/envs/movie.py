@@ -142,7 +142,7 @@ class Movie(QueryTools):
             data=data,
             http=lambda own: RecordedHttp(own, path=path, live=live, secret=secret),
             begin=lambda http, task: FilmGuide(http),
-            version="2",
+            version="3",
         )
 
 

@@ -154,7 +154,7 @@ class Weather(QueryTools):
             data=data,
             http=lambda own: RecordedHttp(own, path=path, live=live),
             begin=_begin,
-            version="2",
+            version="3",
         )
 
 

@@ -113,7 +113,7 @@ def test_requests_without_an_answer_on_record_are_told(
         evaluation(tmp_path / "run", *given, "~arms.initial", "~arms.learned", "~arms.react")
     )
     assert results["unrecorded"] == {"act": 2}
-    assert results["versions"] == {"movie": "2-own"}
+    assert results["versions"] == {"movie": "3-own"}
     assert "the environment's record had no answer to 2 requests" in " ".join(capsys.readouterr().out.split())
 
 

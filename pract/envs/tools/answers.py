@@ -16,7 +16,8 @@ LONGEST_LITERAL = 20_000
 def same_answer(given: Any, expected: Any) -> bool:
     """Whether the two agree: numbers by value, lists as sets of their items, texts ignoring case and spacing.
 
-    A number or list may arrive as text. AgentBoard compares in the same way; its order of list items is free.
+    A number, list or dictionary may arrive as text, a list of one as its item. AgentBoard compares in the same way;
+    its order of list items is free.
     """
     if isinstance(expected, bool):
         return _plain(given) == _plain(expected)
@@ -69,17 +70,18 @@ def _number(value: Any) -> float | None:
         return float(value) if abs(value) <= sys.float_info.max else None
     if isinstance(value, list) and len(value) == 1:
         return _number(value[0])
-    text = str(value).replace(",", "").strip(" .$")
-    return float(text) if re.fullmatch(r"[-+]?\d{1,300}(\.\d+)?", text) else None
+    text = str(value).replace(",", "").lstrip(" $").rstrip(" .$")
+    return float(text) if re.fullmatch(r"[-+]?(\d{1,300}(\.\d+)?|\.\d+)", text) else None
 
 
 def _items(value: Any) -> list[Any] | None:
     if isinstance(value, list):
         return value
-    read = _literal(value) if isinstance(value, str) else None
-    if isinstance(read, list):
-        return read
-    return [value] if isinstance(value, str) else None
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "("):  # without brackets `1,250` is one number
+        read = _literal(value)
+        if isinstance(read, list):
+            return read
+    return [value] if isinstance(value, str | int | float) else None
 
 
 def _bag(items: list[Any]) -> Counter[str]:
@@ -87,9 +89,16 @@ def _bag(items: list[Any]) -> Counter[str]:
 
 
 def _literal(text: str) -> Any:
+    """What the text says in Python's notation, with tuples as lists; None if it says nothing."""
     if len(text) > LONGEST_LITERAL:
         return None
     try:
-        return ast.literal_eval(text)
+        return _listed(ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    return {key: _listed(item) for key, item in value.items()} if isinstance(value, dict) else value

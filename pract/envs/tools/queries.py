@@ -1,6 +1,8 @@
 """What AgentBoard's three query environments share: problems, an answer to give, and where knowledge comes from."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from pract.envs.tools.published import declared_actions, problem_rows, wording
 from pract.envs.tools.recorded_http import NotFound, NotRecorded, RecordedHttp
 from pract.errors import InputError
 from pract.types import Action, Task
+
+_log = logging.getLogger(__name__)
 
 
 class QueryWorld:
@@ -79,7 +83,7 @@ class QueryTools(FunctionTools):
             service, content = http(own["records"]), digest(path)
         else:
             files = [data_file(data, f"{name}.jsonl"), data_file(data, f"{name}_raw.json")]
-            tasks = [_published_task(row, name) for row in problem_rows(files[0])]
+            tasks = _published_tasks(files[0], name)
             actions = declared_actions(files[1], world.ACTIONS)
             service, content = http(()), digest(*files)
         super().__init__(
@@ -94,8 +98,10 @@ class QueryTools(FunctionTools):
         )
 
     def oracle(self, task: Task) -> list[Action]:
-        """The expected answer."""
-        return [Action(name="finish", arguments={"answer": task.data["answer"]})]
+        """The expected answer; a dictionary as text, since the published `finish` takes none."""
+        answer = task.data["answer"]
+        given = str(answer) if isinstance(answer, dict) else answer
+        return [Action(name="finish", arguments={"answer": given})]
 
 
 def record_of(name: str, data: str | None, records: str | None, live: bool) -> Path | None:
@@ -108,10 +114,20 @@ def record_of(name: str, data: str | None, records: str | None, live: bool) -> P
     return Path(records).expanduser() if records is not None else None
 
 
-def _published_task(row: Mapping[str, Any], name: str) -> Task:
-    setting = row["additional_info"].get("init_config") or {}
-    data = {**setting, "answer": row["additional_info"].get("answer", row["subgoals"][0])}
-    return Task(id=f"{name}-{row['id']}", instruction=row["goal"].strip(), data=data)
+@lru_cache(maxsize=4)  # every seat has an object of its own; what is left out is told once
+def _published_tasks(path: Path, name: str) -> tuple[Task, ...]:
+    tasks = []
+    for row in problem_rows(path):
+        setting = row["additional_info"].get("init_config") or {}
+        answer = row["additional_info"].get("answer", row["subgoals"][0])
+        task = Task(
+            id=f"{name}-{row['id']}", instruction=row["goal"].strip(), data={**setting, "answer": answer}
+        )
+        if answer is None:
+            _log.warning("%s: %s is left out: its answer is null, so nothing solves it", path, task.id)
+        else:
+            tasks.append(task)
+    return tuple(tasks)
 
 
 def _verdict(task: Task, world: QueryWorld) -> Verdict:

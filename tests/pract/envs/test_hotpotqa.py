@@ -47,6 +47,21 @@ def test_exact_match_and_f1_are_those_of_hotpotqa(given: str, expected: str, exa
         ("{'a': 1}", {"a": 1}, True),
         ("[" * 30_000, ["a"], False),
         ("9" * 400, 9, False),
+        (".5", 0.5, True),
+        (".5", 5, False),
+        ("$.75.", 0.75, True),
+        ("-.5", -0.5, True),
+        (" 5. ", 5, True),
+        (33.9, [33.9], True),
+        (33.9, [33.9, 1], False),
+        ("1,250", [1250], True),
+        (
+            "[('2023-12-11', '0.0'), ('2023-12-12', '0.7')]",
+            [["2023-12-12", "0.7"], ["2023-12-11", "0.0"]],
+            True,
+        ),
+        ("('b', 'A')", ["a", "b"], True),
+        ("{'a': (1, 2)}", {"a": [1, 2]}, True),
     ],
 )
 def test_answers_agree_by_value(given: object, expected: object, same: bool) -> None:

@@ -177,7 +177,7 @@ def test_what_the_record_lacks_is_refused_and_counted() -> None:
 
 
 def test_a_made_up_world_says_so_in_its_version() -> None:
-    assert [world().version for world in (Movie, Weather, Academia)] == ["2-own", "2-own", "1-own"]
+    assert [world().version for world in (Movie, Weather, Academia)] == ["3-own", "3-own", "2-own"]
 
 
 @pytest.mark.parametrize(("name", "rows"), [("academia", 20), ("movie", 238), ("weather", 343)])
@@ -192,6 +192,51 @@ def test_the_answer_is_the_only_subgoal_so_that_progress_is_the_score(
         if not same_answer(subgoal, row["additional_info"]["answer"])
     ]
     assert (len(found), others) == (rows, [])
+
+
+def test_a_problem_without_an_answer_is_left_out_and_a_dictionary_is_given_as_text(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting = {"init_config": {"current_date": "2030-01-11", "current_location": "Quell"}}
+    answers: list[object] = [None, {"rainy": 2, "mean": [5.6, 3.7]}, 4, [1.5]]
+    rows = [
+        {
+            "id": number,
+            "goal": f"Asked {number}",
+            "subgoals": [answer],
+            "additional_info": {**setting, "answer": answer},
+        }
+        for number, answer in enumerate(answers)
+    ]
+    (tmp_path / "weather.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    tools: list[dict[str, object]] = [{"name": name, "description": "Does."} for name in WeatherDesk.ACTIONS]
+    given = {"answer": {"type": ["string", "number", "array"]}}  # as published
+    tools[-1]["parameters"] = {"type": "object", "properties": given, "required": ["answer"]}
+    (tmp_path / "weather_raw.json").write_text(json.dumps({"tool_set_message": tools}), encoding="utf-8")
+    weather = Weather(str(tmp_path), live=True)
+    tasks = [task for split in weather.splits() for task in weather.tasks(split)]
+    assert sorted(task.id for task in tasks) == ["weather-1", "weather-2", "weather-3"]
+    place = tmp_path / "weather.jsonl"
+    assert caplog.messages == [f"{place}: weather-0 is left out: its answer is null, so nothing solves it"]
+    assert unsolved(weather) == []
+
+
+def unsolved(env: Academia | Movie | Weather) -> list[str]:
+    """Tasks that the expected answer does not solve."""
+    failed = []
+    for task in (task for split in env.splits() for task in env.tasks(split)):
+        env.reset(task)
+        failed += [task.id for action in env.oracle(task) if env.step(action).score != 1.0]
+    return failed
+
+
+def test_the_oracle_solves_all_of_agentboards_questions(real_data: Path, tmp_path: Path) -> None:
+    folder, record = str(real_data / "agentboard_tools"), tmp_path / "record.jsonl"
+    record.write_text('{"url": "http://none", "params": {}}', encoding="utf-8")
+    for world, tasks in ((Academia, 20), (Movie, 238), (Weather, 342)):
+        env = world(folder, records=str(record))
+        assert sum(len(env.tasks(split)) for split in env.splits()) == tasks
+        assert unsolved(env) == []
 
 
 def test_weather_is_asked_by_place_and_day() -> None:
