@@ -158,5 +158,9 @@ def results_table(results: Mapping[str, Any], intervals: Mapping[str, Any]) -> s
     rows = ["| metric | value | 95% interval |", "|---|---|---|"]
     for name, (low, high) in intervals.items():
         bounds = "unbounded" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
-        rows.append(f"| {name.replace(',', ', ')} | {results[name]:.3f} | {bounds} |")
+        value = results[name]
+        shown = (
+            value if isinstance(value, str) else f"{value:.3f}"
+        )  # "N/A" where one of the values was not finite
+        rows.append(f"| {name.replace(',', ', ')} | {shown} | {bounds} |")
     return "\n".join(rows)

@@ -1,5 +1,6 @@
 """The card of a run, `card.md`, from its results: what was measured on what, at what cost, how far to trust it."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,8 @@ def _agent_limits(outcome: Row) -> Iterator[str]:
 
 def _learning(folder: Path, outcome: Row) -> Parts:
     rpo = outcome["config"]["rpo"]
-    decisions = [str(row["rpo/decision"]) for row in table(folder, "metrics")]
+    decisions = Counter(str(row["rpo/decision"]) for row in table(folder, "metrics") if row["rpo/round"])
+    told = ", ".join(f"{count} {each}" for each, count in decisions.items())
     method = method_of(outcome["config"])
     gated = rpo["acceptance"] != "off" or method == GEPA
     rows = _played(outcome) | {
@@ -198,8 +200,7 @@ def _learning(folder: Path, outcome: Row) -> Parts:
         "chosen": _chosen(outcome, method)
         if gated
         else "nothing: there is no gate, every candidate was taken",
-        "rounds": f"{len(decisions)}: "
-        + ", ".join(f"{decisions.count(each)} {each}" for each in dict.fromkeys(decisions)),
+        "rounds": f"{decisions.total()}: {told}" if told else "0",
         "version": str(outcome["best_version"]),
     }
     best = (read_json(folder / "principles.json") or {}).get("best", {}).get("texts", {})

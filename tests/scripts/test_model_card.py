@@ -127,6 +127,14 @@ def test_settings_leave_out_targets_and_defaults() -> None:
     assert settings({"_target_": "a.b", "kl_weight": 0.05, "penalty": None}) == "kl_weight=0.05"
 
 
+def test_a_value_that_is_not_finite_stands_as_the_results_have_it() -> None:
+    assert results_table(
+        {"logp_answer,gold_rationale": "N/A"}, {"logp_answer,gold_rationale": [None, None]}
+    ) == (
+        "| metric | value | 95% interval |\n|---|---|---|\n| logp_answer, gold_rationale | N/A | unbounded |"
+    )
+
+
 def test_unbounded_interval_is_said_in_words() -> None:
     table = results_table(OUTCOME["results"]["sums"], OUTCOME["intervals_95"]["sums"])  # type: ignore[index]
     assert table.splitlines()[-1] == "| logp_answer, own_rationale | -1.500 | unbounded |"

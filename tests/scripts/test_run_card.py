@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from scripts.run_card import write_run_card
+from tests.scripts.run_folders import write_rows
 
 
-def card(folder: Path, config: dict[str, Any], **outcome: Any) -> str:
-    """The card of a run of agents with this configuration."""
+def card(folder: Path, config: dict[str, Any], decisions: tuple[str, ...] = (), **outcome: Any) -> str:
+    """The card of a run of agents with this configuration, and rounds that ended like this."""
     settings = {"name": "try", "seed": 0, "llm": {"model": "small"}} | config
     cost = {"calls": 3, "prompt_tokens": 40, "completion_tokens": 5, "usd": 0.0, "seconds": 1.0}
     whole = {
@@ -21,6 +22,8 @@ def card(folder: Path, config: dict[str, Any], **outcome: Any) -> str:
     folder.mkdir()
     (folder / "config.yaml").write_text(json.dumps(settings))  # JSON is YAML
     (folder / "results.json").write_text(json.dumps(whole))
+    rounds = [{"rpo/round": at, "rpo/decision": decision} for at, decision in enumerate(decisions)]
+    write_rows(folder / "metrics.jsonl", rounds)
     write_run_card(folder)
     return (folder / "card.md").read_text()
 
@@ -43,6 +46,20 @@ def test_the_method_is_the_one_that_learned(target: str, method: str, tmp_path: 
     if method == "GEPA":
         chosen = "the best principles, by score on validation, of a pool that GEPA selects from"
     assert f"| chosen | {chosen} |" in text
+
+
+@pytest.mark.parametrize(
+    ("decisions", "said"),
+    [
+        (("start", "accepted", "rejected", "accepted"), "3: 2 accepted, 1 rejected"),
+        (("start",), "0"),
+        (("stopped",), "0"),
+    ],
+)
+def test_the_start_is_no_round(decisions: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    rpo = {"acceptance": "off", "reflection": "self", "schedule": "traj", "measure": "score"}
+    text = card(tmp_path / "run", {"rpo": rpo}, decisions, best_version="v1")
+    assert f"| rounds | {said} |\n" in text
 
 
 def test_arms_of_several_attempts_have_their_pass_hat_k(tmp_path: Path) -> None:
