@@ -19,7 +19,7 @@ from scripts.story import Story, read_story
 from scripts.training_page import configuration, versions
 
 EPISODES = 40
-"""Episodes on the page, those of the latest rounds; the rounds below have all."""
+"""Episodes on the page step by step, those of the latest rounds; episodes.jsonl has all."""
 COSTS = {"tokens": "tokens so far", "calls": "calls so far", "seconds": "seconds so far", "usd": "US$ so far"}
 _OPTIMIZER = re.compile(r"[^/]+/(optimize(-\d+)?|merge|reflect-\d+)(/|$)")
 """How the keys of its calls begin, GEPA's reflections among them; a reflector's end in `/reflect`."""

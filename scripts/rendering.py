@@ -13,7 +13,7 @@ from scripts.line_chart import figure
 from scripts.page import fill, section, table, tiles
 from scripts.progress import duration, thousands
 from scripts.provenance import Origin, origins, text_of
-from scripts.round_rendering import actions_of, badge, diff, round_body, source
+from scripts.round_rendering import actions_of, badge, diff, linked, round_body, source
 from scripts.story import Story
 
 COUNTED = frozenset(status.value for status in Status if status.counts)
@@ -34,8 +34,9 @@ def history_page(story: Story) -> str:
 
 def round_sections(story: Story) -> list[str]:
     """A section for each round, the latest first."""
+    kept = linked(story)
     return [
-        section(f"round-{row['index']}", _round_title(row), round_body(story, row))
+        section(f"round-{row['index']}", _round_title(row), round_body(story, row, kept))
         for row in reversed(story.rounds)
     ]
 

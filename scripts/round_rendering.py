@@ -1,6 +1,7 @@
 """One round of `history.html`: what changed, which tasks it won and lost, the evidence. HTML as text, all escaped."""
 
 import json
+from collections.abc import Container
 from html import escape
 
 from scripts.folders import Row
@@ -9,11 +10,20 @@ from scripts.provenance import MEMORY, text_of, word_diff
 from scripts.story import Story
 
 SHOWN = 500
-"""Characters of an observation or reply on the page; episodes.jsonl has all."""
+"""Characters of an observation, reply or call on the page; episodes.jsonl has all."""
+OTHERS = 12
+"""Training and validation episodes of a round on the page, beside those that something links to."""
 
 
-def round_body(story: Story, row: Row) -> str:
-    """All that a round rests on, folded where it is long."""
+def linked(story: Story) -> set[str]:
+    """Ids of the episodes that the page links to: reflected on, or before and after of a task won or lost."""
+    found = {row["episode_id"] for row in story.reflections.values()}
+    decided = (pair for row in story.rounds for _, _, pair in _decided(story, row))
+    return found | {episode["id"] for pair in decided for episode in pair}
+
+
+def round_body(story: Story, row: Row, kept: Container[str]) -> str:
+    """All that a round rests on, folded where it is long; of its episodes those in `kept`, and `OTHERS` more."""
     parts = [f"<p>{escape(row['reason'])}</p>" if row["reason"] else ""]
     parts += [_changes(row), _versions(story, row), _tasks(story, row), _findings(row)]
     parts.append(_reflections(story, row))
@@ -21,7 +31,10 @@ def round_body(story: Story, row: Row) -> str:
         found = [story.episodes[name] for name in row[key] if name in story.episodes]
         if found:
             solved = sum(bool(episode["success"]) for episode in found)
-            body = "".join(_episode(episode) for episode in found)
+            others = [episode["id"] for episode in found if episode["id"] not in kept]
+            hidden = set(others[OTHERS:])
+            body = "".join(_episode(episode) for episode in found if episode["id"] not in hidden)
+            body += f"<p class=sub>and {len(hidden)} more in episodes.jsonl</p>" if hidden else ""
             parts.append(
                 f"<details class=fold><summary>{title}: {solved} of {len(found)} solved</summary>{body}</details>"
             )
@@ -71,19 +84,25 @@ def _tasks(story: Story, row: Row) -> str:
     compared = row["comparison"]
     if not compared:
         return ""
-    old, new = story.version_of(row["before"]), story.version_of(row["candidate"])
     lines = []
-    for label, tasks in (("won", compared["won"]), ("lost", compared["lost"])):
-        for task in tasks:
-            pair = [story.episodes.get(story.played.get((version, task), "")) for version in (old, new)]
-            links = " → ".join(
-                f'<a href="#{anchor(e["id"])}">{e[story.measure]:.2f}</a>' for e in pair if e is not None
-            )
-            lines.append(f"<li class={label}><b>{label}</b> {escape(task)} {links}</li>")
+    for label, task, pair in _decided(story, row):
+        links = " → ".join(f'<a href="#{anchor(e["id"])}">{e[story.measure]:.2f}</a>' for e in pair)
+        lines.append(f"<li class={label}><b>{label}</b> {escape(task)} {links}</li>")
     same = compared["tasks"] - len(lines)
     head = f"On {compared['tasks']} validation tasks: {compared['old_mean']:.3f} → {compared['new_mean']:.3f}"
     chance = f"chance of at least this gain if nothing had changed: {compared['p_better']:.2f}"
     return f"<p>{head}, {same} alike ({chance}).</p><ul class=tasks>{''.join(lines)}</ul>"
+
+
+def _decided(story: Story, row: Row) -> list[tuple[str, str, list[Row]]]:
+    """`won` or `lost`, the validation task, and its episodes before and after as far as they are there."""
+    compared = row["comparison"] or {"won": (), "lost": ()}
+    versions = [story.version_of(row[name]) for name in ("before", "candidate")]
+    return [
+        (label, task, [story.episodes[story.played[v, task]] for v in versions if (v, task) in story.played])
+        for label in ("won", "lost")
+        for task in compared[label]
+    ]
 
 
 def _findings(row: Row) -> str:
@@ -135,7 +154,7 @@ def _step(step: Row) -> str:
     if action is None:
         call = f"<i>{escape(step['problem'])}</i>: {escape(_cut(step['reply']['text']) or '(empty reply)')}"
     else:
-        call = escape(f"{action['name']}[{json.dumps(action['arguments'], ensure_ascii=False)}]")
+        call = escape(f"{action['name']}[{_cut(json.dumps(action['arguments'], ensure_ascii=False))}]")
     thought = f"<p class=thought>{escape(_cut(step['thought']))}</p>" if step["thought"] else ""
     refused = " class=refused" if step["refused"] or action is None else ""
     return (

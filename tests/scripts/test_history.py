@@ -14,8 +14,8 @@ from latro.errors import InputError
 from scripts.history import write_history
 from scripts.learning import learn
 from scripts.provenance import lineage, origins, sentences, word_diff
-from scripts.rendering import principles_now
-from scripts.story import read_story
+from scripts.rendering import principles_now, round_sections
+from scripts.story import Story, read_story
 from tests.scripts.clerk import configuration
 
 ATTACK = "</code><script>alert('gotcha')</script><img src=http://evil.example/x.png>"
@@ -131,6 +131,55 @@ def test_every_link_leads_somewhere_on_the_page_and_nothing_outside_is_asked_for
     assert {target[1:] for target in links.targets} <= links.ids
     assert links.outside == {"data:,"}
     assert not re.search(r"url\(|@import|fetch\(|XMLHttp", (run / "history.html").read_text())
+
+
+def played(name: str, task: str) -> dict:
+    """An episode of one step with a long call."""
+    step = {
+        "action": {"name": "type", "arguments": {"text": "x" * 600}}, "problem": "", "thought": "", "refused": False,
+        "reply": {"text": "", "prompt_tokens": 1, "completion_tokens": 1}, "observation": "",
+    }  # fmt: skip
+    return {
+        "id": name, "task_id": task, "success": True, "score": 1.0, "failure": "", "status": "done",
+        "instruction": "", "steps": [step],
+    }  # fmt: skip
+
+
+def test_of_a_round_of_many_episodes_those_that_are_linked_are_on_the_page_and_a_few_more() -> None:
+    versions = {name: {"texts": {"open": name}, "notes": []} for name in "ab"}
+    names = {kind: [f"{kind}/{number}" for number in range(40)] for kind in ("a", "b", "train")}
+    bare = {"reason": "", "changes": [], "versions": [], "findings": [], "before": versions["a"]}
+    compared = {"won": ["38"], "lost": ["39"], "tasks": 40, "old_mean": 0.5, "new_mean": 0.5, "p_better": 0.5}
+    first = {
+        "index": 0, "decision": "start", "candidate": versions["a"], "comparison": None, "reflections": [],
+        "episodes": [], "validation": names["a"],
+    }  # fmt: skip
+    second = {
+        "index": 1, "decision": "accepted", "candidate": versions["b"], "comparison": compared, "reflections": ["r"],
+        "episodes": names["train"], "validation": names["b"],
+    }  # fmt: skip
+    reflection = {"id": "r", "episode_id": "train/20", "text": "", "problem": "", "actions": []}
+    everything = [name for found in names.values() for name in found]
+    story = Story(
+        config={},
+        description={"rpo": {"measure": "score"}},
+        rounds=(bare | first, bare | second),
+        versions=versions,
+        best="b",
+        episodes={name: played(name, name.rpartition("/")[2]) for name in everything},
+        reflections={"r": reflection},
+        played={(version, str(number)): f"{version}/{number}" for version in "ab" for number in range(40)},
+    )
+    later, start = round_sections(story)
+    assert (start.count("class=episode"), later.count("class=episode")) == (12 + 2, 12 + 2 + 12 + 1)
+    assert start.count("and 26 more in episodes.jsonl") == later.count("and 26 more in episodes.jsonl") == 1
+    assert later.count("and 27 more in episodes.jsonl") == 1
+    assert "Validation episodes: 40 of 40 solved" in later
+    links = Links()
+    links.feed(start + later)
+    assert links.targets == {"#e-a_2f_38", "#e-b_2f_38", "#e-a_2f_39", "#e-b_2f_39", "#e-train_2f_20"}
+    assert {target[1:] for target in links.targets} <= links.ids
+    assert later.count(f"type[{{&quot;text&quot;: &quot;{'x' * 490} [...]]</code>") == 27
 
 
 def test_texts_of_models_cannot_become_markup(run: Path, tmp_path: Path) -> None:
