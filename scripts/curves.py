@@ -1,7 +1,8 @@
 """The curves of a training, of one run or with a band over several seeds: what is drawn, before how it is drawn."""
 
 import math
-from collections import deque
+from bisect import bisect
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -11,9 +12,9 @@ from scripts.folders import Row
 from scripts.training_story import Training
 
 MOST_POINTS = 400
-"""Points of a curve; longer ones are thinned evenly."""
+"""Points of a curve; of longer ones the lowest and the highest of each stretch are kept."""
 SMOOTHED_FROM = 60
-"""Steps from which noisy curves are averaged over a thirtieth of them."""
+"""Logged steps from which noisy curves are averaged over a thirtieth of them."""
 RATIONALES = {
     "own": "own rationale",
     "none": "no rationale",
@@ -30,6 +31,12 @@ class Point:
     y: float
     low: float | None = None
     high: float | None = None
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The lowest and the highest value that is drawn."""
+        values = [value for value in (self.y, self.low, self.high) if value is not None]
+        return min(values), max(values)
 
 
 def bounded(x: float, estimate: stats.Estimate) -> Point:
@@ -51,6 +58,16 @@ class Curve:
     """Dots that are not filled: what was tried and not taken."""
     faint: bool = False
     """The raw values behind a moving average: no entry in the legend."""
+    breaks: frozenset[float] = frozenset()
+    """Places without a finite value, across which no line goes."""
+
+    def segments(self) -> list[tuple[Point, ...]]:
+        """The points from one break to the next."""
+        found: dict[int, list[Point]] = {}
+        ends = sorted(self.breaks)
+        for point in self.points:
+            found.setdefault(bisect(ends, point.x), []).append(point)
+        return [tuple(points) for points in found.values()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,18 +197,36 @@ def _lines(
     series = [_series(run.steps, value) for run in runs]
     window = averaged_over(runs) if averaged else 1
     smooth = [_moving(found, window) for found in series]
-    curve = Curve(label=label, points=_thinned(_across(smooth)))
+    breaks = frozenset(step for run in runs for step in _infinite(run.steps, value))
+    curve = Curve(label=label, points=_thinned(_across(smooth)), breaks=breaks)
     if not curve.points:
         return ()
     if len(runs) == 1 and window > 1 and raw:
-        return Curve(label=label, points=_thinned(_across(series)), faint=True), curve
+        return Curve(label=label, points=_thinned(_across(series)), faint=True, breaks=breaks), curve
     return (curve,)
 
 
 def averaged_over(runs: Sequence[Training]) -> int:
-    """Steps over which noisy curves are averaged."""
+    """Logged steps over which noisy curves are averaged."""
     steps = max(len(run.steps) for run in runs)
     return max(1, steps // 30) if steps >= SMOOTHED_FROM else 1
+
+
+def spacing(runs: Sequence[Training]) -> int:
+    """Optimizer steps from one logged step to the next."""
+    steps = [row["step"] for row in max(runs, key=lambda run: len(run.steps)).steps]
+    return max(1, round((steps[-1] - steps[0]) / (len(steps) - 1))) if len(steps) > 1 else 1
+
+
+def not_finite(runs: Sequence[Training]) -> Counter[str]:
+    """How many values of each metric are infinite or no number, over steps and evaluations."""
+    return Counter(
+        name
+        for run in runs
+        for row in (*run.steps, *run.evaluations)
+        for name, value in row.items()
+        if isinstance(value, float) and not math.isfinite(value)
+    )
 
 
 def _moving(series: Mapping[int, float], window: int) -> dict[int, float]:
@@ -209,9 +244,15 @@ def _series(rows: Sequence[Row], value: Callable[[Row], float | None]) -> dict[i
     return {step: float(at) for step, at in found if at is not None and math.isfinite(at)}
 
 
+def _infinite(rows: Sequence[Row], value: Callable[[Row], float | None]) -> list[float]:
+    """The steps that `_series` leaves out."""
+    return [row["step"] for row in rows if (at := value(row)) is not None and not math.isfinite(at)]
+
+
 def _evaluated(runs: Sequence[Training], label: str, value: Callable[[Row], float | None]) -> Curve:
     series = [_series(run.evaluations, value) for run in runs]
-    return Curve(label=label, points=_across(series), dots=True)
+    breaks = frozenset(step for run in runs for step in _infinite(run.evaluations, value))
+    return Curve(label=label, points=_across(series), dots=True, breaks=breaks)
 
 
 def _graded(runs: Sequence[Training], grader: str) -> Curve:
@@ -234,14 +275,20 @@ def _measured(
         }
         for run in runs
     ]
+    breaks = frozenset(
+        float(step)
+        for run, each in zip(runs, found, strict=True)
+        for step in run.evaluated
+        if step not in each
+    )
     if len(runs) > 1:
         means = [{step: at.value for step, at in each.items()} for each in found]
-        return Curve(label=label, points=_across(means), dots=True)
+        return Curve(label=label, points=_across(means), dots=True, breaks=breaks)
     points = (
         Point(x=step, y=at.value, low=stats.finite(at.low), high=stats.finite(at.high))
         for step, at in found[0].items()
     )
-    return Curve(label=label, points=tuple(points), dots=True)
+    return Curve(label=label, points=tuple(points), dots=True, breaks=breaks)
 
 
 def _across(series: Sequence[Mapping[int, float]]) -> tuple[Point, ...]:
@@ -257,5 +304,15 @@ def _across(series: Sequence[Mapping[int, float]]) -> tuple[Point, ...]:
 
 
 def _thinned(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    every = -(-len(points) // MOST_POINTS)
-    return points if every <= 1 else (*points[:-1:every], points[-1])
+    """The first and the last point and between them the extremes of equal stretches, so that no spike is lost."""
+    if len(points) <= MOST_POINTS:
+        return points
+    every = -(-2 * len(points) // (MOST_POINTS - 2))
+    kept = {0, len(points) - 1}
+    for start in range(0, len(points), every):
+        stretch = range(start, min(start + every, len(points)))
+        kept |= {
+            min(stretch, key=lambda at: points[at].reach[0]),
+            max(stretch, key=lambda at: points[at].reach[1]),
+        }
+    return tuple(points[at] for at in sorted(kept))

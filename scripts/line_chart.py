@@ -9,7 +9,9 @@ from scripts.curves import Curve, Panel, Point
 WIDTH, HEIGHT = 360, 216
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 40
 COLOURS = 6
-"""Classes `c0` to `c5` of the page's style."""
+"""Classes `c0` to `c5` of the page's style; where they do not suffice curves are numbered, too."""
+LETTER = 7
+"""Pixels that a letter of a tick's label takes."""
 
 
 class Frame:
@@ -18,7 +20,7 @@ class Frame:
     def __init__(self, panel: Panel) -> None:
         places = [point.x for curve in panel.curves for point in curve.points]
         self.x_low, self.x_high = panel.span or (min(places), max(places))
-        values = [v for curve in panel.curves for point in curve.points for v in _values(point)]
+        values = [v for curve in panel.curves for point in curve.points for v in point.reach]
         self.logarithmic = panel.logarithmic and min(values) > 0
         if panel.share:
             self.low, self.high = 0.0, share_limit(max(values))
@@ -29,12 +31,15 @@ class Frame:
         room = (self.high - self.low) * 0.06 or max(abs(self.high), 1.0) * 0.06
         if not panel.share:
             self.low, self.high = self.low - room, self.high + room
+        places = powers(self.low, self.high) if self.logarithmic else ticks(self.low, self.high, 5)
+        self.ticks = {value: short(value) for value in places}
+        self.left = LEFT + LETTER * max([0, *(len(label) - 6 for label in self.ticks.values())])
 
     def x(self, value: float) -> float:
         """Pixels from the left."""
         reach = self.x_high - self.x_low
-        inner = WIDTH - LEFT - RIGHT - 12
-        return LEFT + 6 + inner * ((value - self.x_low) / reach if reach else 0.5)
+        inner = WIDTH - self.left - RIGHT - 12
+        return self.left + 6 + inner * ((value - self.x_low) / reach if reach else 0.5)
 
     def y(self, value: float) -> float:
         """Pixels from the top."""
@@ -45,10 +50,11 @@ class Frame:
 
 def figure(panel: Panel) -> str:
     """The panel with title, unit and legend."""
-    shown = [(place, curve) for place, curve in enumerate(_named(panel.curves))]
+    named = _named(panel.curves)
     entries = "".join(
-        f'<span class=c{place % COLOURS}><i class="{_sign(curve)}"></i>{escape(curve.label)}</span>'
-        for place, curve in shown
+        f'<span class=c{place % COLOURS}><i class="{_sign(curve)}"></i>'
+        f"{f'{place + 1} ' * (len(named) > COLOURS)}{escape(curve.label)}</span>"
+        for place, curve in enumerate(named)
     )
     legend = f"<p class=legend>{entries}</p>"
     return (
@@ -68,7 +74,7 @@ def _named(curves: Sequence[Curve]) -> list[Curve]:
 def svg(panel: Panel) -> str:
     """The picture alone."""
     frame = Frame(panel)
-    colour = {curve.label: place % COLOURS for place, curve in enumerate(_named(panel.curves))}
+    named = {curve.label: place for place, curve in enumerate(_named(panel.curves))}
     parts = [*_axes(panel, frame)]
     if panel.line is not None and frame.x_low <= panel.line <= frame.x_high:
         x = frame.x(panel.line)
@@ -77,24 +83,35 @@ def svg(panel: Panel) -> str:
             f"<title>best checkpoint: {panel.line:g}</title></line>"
         )
     for curve in reversed(panel.curves):  # the first is the main one, and stands on top
-        drawn = _dots(curve, frame) if curve.dots else _line(curve, frame)
-        kind = f"c{colour.get(curve.label, 0)}{' faint' * curve.faint}{' hollow' * curve.hollow}"
+        lines = (_line(points, frame) for points in curve.segments())
+        drawn = _dots(curve, frame) if curve.dots else "".join(lines)
+        place = named.get(curve.label, 0)
+        if len(named) > COLOURS and not curve.faint:
+            drawn += _numbered(place + 1, curve.points[-1], frame)
+        kind = f"c{place % COLOURS}{' faint' * curve.faint}{' hollow' * curve.hollow}"
         parts.append(f'<g class="curve {kind}">{drawn}</g>')
-    for place, said in panel.marks.items():
-        if frame.x_low <= place <= frame.x_high:
-            x = frame.x(place)
+    for step, said in panel.marks.items():
+        if frame.x_low <= step <= frame.x_high:
+            x = frame.x(step)
             shape = f"M{x:.1f},{HEIGHT - BOTTOM - 1}l4.5,-8l-9,0z"
-            parts.append(f'<path class=warned d="{shape}"><title>{place:g}: {escape(said)}</title></path>')
+            parts.append(f'<path class=warned d="{shape}"><title>{step:g}: {escape(said)}</title></path>')
     label = escape(f"{panel.title}, {panel.unit}, by {panel.x_label}")
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role=img aria-label="{label}">{"".join(parts)}</svg>'
 
 
+def _numbered(place: int, point: Point, frame: Frame) -> str:
+    """A curve's number beside its last point, on the side where there is room."""
+    x, right = frame.x(point.x), frame.x(point.x) > WIDTH - RIGHT - 30
+    at = f'x="{x - 6:.1f}" text-anchor=end' if right else f'x="{x + 6:.1f}"'
+    return f'<text {at} y="{frame.y(point.y) + 4:.1f}">{place}</text>'
+
+
 def _axes(panel: Panel, frame: Frame) -> list[str]:
     parts = []
-    for value in powers(frame.low, frame.high) if frame.logarithmic else ticks(frame.low, frame.high, 5):
+    for value, label in frame.ticks.items():
         y = frame.y(value)
-        parts.append(f'<line class=grid x1={LEFT} x2={WIDTH - RIGHT} y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x={LEFT - 6} y="{y + 4:.1f}" text-anchor=end>{short(value)}</text>')
+        parts.append(f'<line class=grid x1={frame.left} x2={WIDTH - RIGHT} y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x={frame.left - 6} y="{y + 4:.1f}" text-anchor=end>{label}</text>')
     whole = panel.x_label in ("optimizer step", "round")
     for value in ticks(frame.x_low, frame.x_high, 6, whole=whole) or [frame.x_low]:
         x = frame.x(value)
@@ -102,7 +119,7 @@ def _axes(panel: Panel, frame: Frame) -> list[str]:
             f'<line class=tick x1="{x:.1f}" x2="{x:.1f}" y1={HEIGHT - BOTTOM} y2={HEIGHT - BOTTOM + 4} />'
         )
         parts.append(f'<text x="{x:.1f}" y={HEIGHT - BOTTOM + 17} text-anchor=middle>{short(value)}</text>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
+    middle = (frame.left + WIDTH - RIGHT) / 2
     parts.append(f"<text x={middle:.0f} y={HEIGHT - 5} text-anchor=middle>{escape(panel.x_label)}</text>")
     return parts
 
@@ -137,39 +154,39 @@ def powers(low: float, high: float) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A tick's value, in five letters where that can be."""
-    if abs(value) < 1e-12:
+    """A tick's value with all its decimals: it is a multiple of the step between ticks, which thus tells them apart."""
+    if not value:
         return "0"
     if abs(value) >= 1e6:
-        return f"{value / 1e6:.3g}M"
-    if abs(value) >= 1e4:
-        return f"{value / 1e3:.3g}k"
-    if abs(value) >= 1e3:
-        return f"{value:.0f}"
-    return f"{value:.3g}".replace("-", "−") if abs(value) >= 1e-3 else f"{value:.0e}".replace("e-0", "e−")
+        shown = f"{value / 1e6:.10g}M"
+    elif abs(value) >= 1e4:
+        shown = f"{value / 1e3:.10g}k"
+    elif abs(value) >= 1e-3:
+        shown = f"{value:.10g}"
+    else:
+        digits, power = f"{value:.9e}".split("e")
+        shown = f"{float(digits):g}e{int(power)}"
+    return shown.replace("-", "−")
 
 
-def _values(point: Point) -> list[float]:
-    return [v for v in (point.y, point.low, point.high) if v is not None]
-
-
-def _line(curve: Curve, frame: Frame) -> str:
-    path = " ".join(f"{frame.x(p.x):.1f},{frame.y(p.y):.1f}" for p in curve.points)
-    banded = [p for p in curve.points if p.low is not None and p.high is not None]
+def _line(points: Sequence[Point], frame: Frame) -> str:
+    path = " ".join(f"{frame.x(p.x):.1f},{frame.y(p.y):.1f}" for p in points)
+    banded = [p for p in points if p.low is not None and p.high is not None]
     band = ""
     if len(banded) > 1:
         upper = [f"{frame.x(p.x):.1f},{frame.y(p.high):.1f}" for p in banded if p.high is not None]
         lower = [f"{frame.x(p.x):.1f},{frame.y(p.low):.1f}" for p in reversed(banded) if p.low is not None]
         band = f'<polygon points="{" ".join([*upper, *lower])}"/>'
-    if len(curve.points) == 1:
-        return f'<circle cx="{frame.x(curve.points[0].x):.1f}" cy="{frame.y(curve.points[0].y):.1f}" r=2.5 />'
+    if len(points) == 1:
+        return f'<circle cx="{frame.x(points[0].x):.1f}" cy="{frame.y(points[0].y):.1f}" r=2.5 />'
     return f'{band}<polyline points="{path}"/>'
 
 
 def _dots(curve: Curve, frame: Frame) -> str:
     marks = []
-    if curve.joined and len(curve.points) > 1:
-        marks.append(_line(Curve(label="", points=tuple(Point(x=p.x, y=p.y) for p in curve.points)), frame))
+    for points in curve.segments() if curve.joined else ():
+        if len(points) > 1:
+            marks.append(_line([Point(x=p.x, y=p.y) for p in points], frame))
     for p in curve.points:
         x, said = frame.x(p.x), f"{p.x:g}: {p.y:.3f}"
         if p.low is not None and p.high is not None:

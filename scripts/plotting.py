@@ -57,22 +57,23 @@ def _draw(axis: Any, panel: Panel) -> None:
 
 
 def _curve(axis: Any, curve: Curve, colour: str) -> None:
-    places, values = [p.x for p in curve.points], [p.y for p in curve.points]
-    if curve.faint:
-        axis.plot(places, values, color=colour, linewidth=0.8, alpha=0.35)
-        return
-    axis.plot(
-        places,
-        values,
-        "o-" if curve.dots else "-",
-        color=colour,
-        linewidth=1.6,
-        markersize=4,
-        label=curve.label,
-    )
-    bounded = [p for p in curve.points if p.low is not None and p.high is not None]
-    bounds = [p.low for p in bounded], [p.high for p in bounded]
-    if bounded and curve.dots:
-        axis.vlines([p.x for p in bounded], *bounds, color=colour, alpha=0.5)
-    elif bounded:
-        axis.fill_between([p.x for p in bounded], *bounds, color=colour, alpha=0.2, linewidth=0)
+    for place, points in enumerate(curve.segments()):
+        places, values = [p.x for p in points], [p.y for p in points]
+        if curve.faint:
+            axis.plot(places, values, color=colour, linewidth=0.8, alpha=0.35)
+            continue
+        axis.plot(
+            places,
+            values,
+            "o-" if curve.dots else "-" if len(points) > 1 else ".",
+            color=colour,
+            linewidth=1.6,
+            markersize=4,
+            label="" if place else curve.label,
+        )
+        bounded = [p for p in points if p.low is not None and p.high is not None]
+        bounds = [p.low for p in bounded], [p.high for p in bounded]
+        if bounded and curve.dots:
+            axis.vlines([p.x for p in bounded], *bounds, color=colour, alpha=0.5)
+        elif bounded:
+            axis.fill_between([p.x for p in bounded], *bounds, color=colour, alpha=0.2, linewidth=0)

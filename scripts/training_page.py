@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from scripts import stats
-from scripts.curves import RATIONALES, averaged_over, training_panels
+from scripts.curves import RATIONALES, averaged_over, not_finite, spacing, training_panels
 from scripts.line_chart import figure
 from scripts.page import fill, fold, number, picker, section, table, tiles
 from scripts.progress import duration
@@ -79,10 +79,9 @@ def _unfinished(runs: Sequence[Training]) -> str:
 def _figures(runs: Sequence[Training]) -> list[tuple[str, str]]:
     """The tiles."""
     found: list[tuple[str, str]] = []
-    first = runs[0]
     usable = [run for run in runs if run.evaluated and run.main_grader]
     if usable:
-        n = len(next(iter(first.validation.values())))
+        n = len(next(iter(usable[0].validation.values())))
         start, best = (
             stats.mean([run.accuracy(step, run.main_grader).value for run, step in _at(usable, place)]).value
             for place in ("start", "best")
@@ -113,21 +112,28 @@ def _at(runs: Sequence[Training], place: str) -> list[tuple[Training, int]]:
 
 def _curves(runs: Sequence[Training]) -> str:
     panels = training_panels(runs)
+    infinite = not_finite(runs)
+    said = ""
+    if infinite:
+        names = ", ".join(f"{escape(name)} {count}" for name, count in infinite.items())
+        said = f"<p class=stopped>Not finite in metrics.jsonl, and a line breaks there: {names}.</p>"
     if not panels:
-        return "<p>No step has been done yet.</p>"
+        return said or "<p>No step has been done yet.</p>"
     window = averaged_over(runs)
+    steps = window * spacing(runs)
     notes = []
     if len(runs) > 1:
         notes += [f"Lines and dots are means over {len(runs)} seeds, bands and bars their range."]
-        notes.append(f"Each seed was averaged over its latest {window} steps first." if window > 1 else "")
+        notes.append(f"Each seed was averaged over its latest {steps} steps first." if window > 1 else "")
     else:
-        averaged = f"Lines are means over the latest {window} steps, the thin ones behind them single steps."
+        thin = "single steps" if steps == window else "what was logged"
+        averaged = f"Lines are means over the latest {steps} steps, the thin ones behind them {thin}."
         notes.append(averaged if window > 1 else "")
         notes.append("Dots are evaluations, their bars 95% intervals over the examples.")
         notes.append(f"The dashed line is the {runs[0].kept}." if runs[0].best_step is not None else "")
         notes.append("▼ marks a health warning." if runs[0].health else "")
     pictures = "".join(figure(panel) for panel in panels)
-    return f"<p class=hint>{' '.join(filter(None, notes))}</p><div class=plots>{pictures}</div>"
+    return f"{said}<p class=hint>{' '.join(filter(None, notes))}</p><div class=plots>{pictures}</div>"
 
 
 def _health(runs: Sequence[Training]) -> str:
@@ -191,11 +197,12 @@ def estimate_cell(estimate: stats.Estimate) -> str:
     """A value with its interval below it."""
     if estimate.n < 2:
         return number(estimate.value, 3)
-    bounds = (
-        f"[{number(estimate.low, 3)}, {number(estimate.high, 3)}]"
-        if estimate.low < estimate.high and math.isfinite(estimate.low)
-        else "all alike"
-    )
+    if not math.isfinite(estimate.value):
+        bounds = "no finite number"
+    elif estimate.low < estimate.high and math.isfinite(estimate.low):
+        bounds = f"[{number(estimate.low, 3)}, {number(estimate.high, 3)}]"
+    else:
+        bounds = "all alike"
     return f"{number(estimate.value, 3)}<br><small>{bounds}</small>"
 
 

@@ -281,10 +281,10 @@ def test_ticks_are_round_and_short() -> None:
     assert ticks(3, 3, 5) == [3]
     assert powers(0.5, 3.5) == [10, 100, 1000]
     assert powers(0.6, 1.1) == [5, 10]  # one power of ten alone would be no scale
-    assert [short(value) for value in (0.0, -0.25, 12345.0, 2.5e6, 0.0001)] == [
+    assert [short(value) for value in (0.0, -0.25, 12500.0, 2.5e6, 0.0001)] == [
         "0",
         "−0.25",
-        "12.3k",
+        "12.5k",
         "2.5M",
         "1e−4",
     ]
