@@ -16,7 +16,7 @@ from pract.calls import digest
 from pract.errors import InputError
 from pract.llm.base import Chat, ChatError, ChatErrorKind
 from pract.llm.wire import tools_json
-from pract.parsing import NAME, Call, ParseError, parse_reply
+from pract.parsing import Call, ParseError, parse_reply, refuse_unreadable
 from pract.prompts import Wording
 from pract.types import Action, ActionSpec, Message, Observation, Principles, Reply, Step, Task, ToolCall
 
@@ -283,23 +283,6 @@ def shown(observation: Observation, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[:limit]} [{len(text) - limit} more characters]"
-
-
-def refuse_unreadable(actions: Sequence[ActionSpec], calls: str) -> None:
-    """Raise InputError for a name that no call in a text could hold, or that two actions share but for its case."""
-    seen: dict[str, str] = {}
-    for spec in actions:
-        other = seen.setdefault(spec.name.lower(), spec.name)
-        if other != spec.name:
-            raise InputError(
-                f"the actions {other!r} and {spec.name!r} differ in their case alone, which no call is told apart by: "
-                "rename one"
-            )
-        if calls == "text" and not NAME.fullmatch(spec.name):
-            raise InputError(
-                f"the action {spec.name!r} cannot be called in a text: its name must be letters, digits and _, begin "
-                "with a letter and have at most 64 characters; rename it, or use agent.calls=native"
-            )
 
 
 def check_names(principles: Principles, actions: Sequence[ActionSpec]) -> None:

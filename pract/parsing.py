@@ -21,6 +21,7 @@ from pract.call_arguments import (
     read_object,
     too_large,
 )
+from pract.errors import InputError
 from pract.prompts import call_form
 from pract.types import Action, ActionSpec, Reply
 
@@ -67,6 +68,23 @@ class ParseError:
     """`invalid_format`, `unknown_action`, `no_action` or `too_long`."""
     message: str
     """Said to the agent as its next observation."""
+
+
+def refuse_unreadable(actions: Sequence[ActionSpec], calls: str) -> None:
+    """Raise InputError for a name that no call in a text could hold, or that two actions share but for its case."""
+    seen: dict[str, str] = {}
+    for spec in actions:
+        other = seen.setdefault(spec.name.lower(), spec.name)
+        if other != spec.name:
+            raise InputError(
+                f"the actions {other!r} and {spec.name!r} differ in their case alone, which no call is told apart by: "
+                "rename one"
+            )
+        if calls == "text" and not NAME.fullmatch(spec.name):
+            raise InputError(
+                f"the action {spec.name!r} cannot be called in a text: its name must be letters, digits and _, begin "
+                "with a letter and have at most 64 characters; rename it, or use agent.calls=native"
+            )
 
 
 def parse_reply(reply: Reply, actions: Sequence[ActionSpec]) -> Call | ParseError:
