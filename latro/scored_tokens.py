@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from latro.errors import InputError
 from latro.fused_head import head_logprob, plain_reason, replaced_forward, unwrapped, wide
+from latro.liger_head import refuse_without_liger
 from latro.scoring_config import ScoringConfig as ScoringConfig
 
 logger = logging.getLogger(__name__)
@@ -24,11 +25,16 @@ CHUNK = 1024
 """Positions whose softmax is held at once where the model computes its own logits."""
 
 
-def refuse_misfits(scoring: ScoringConfig, checkpointing: bool, kind: DistributedType) -> None:
+def refuse_misfits(
+    scoring: ScoringConfig, checkpointing: bool, kind: DistributedType, device: str | None = None
+) -> None:
     """Raise InputError for knobs of the scoring that this training cannot follow.
 
-    checkpointing: whether layers are run again, by the trainer or by FSDP itself.
+    checkpointing: whether layers are run again, by the trainer or by FSDP itself. device: what is computed on, as torch
+    names it; None where it is another machine's.
     """
+    if scoring.liger_head and device is not None:
+        refuse_without_liger(device)
     if scoring.share_prompt and checkpointing:
         raise InputError(
             "scoring.share_prompt=true with trainer.activation_checkpointing (or FSDP's): checkpointing keeps no keys "

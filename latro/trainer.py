@@ -20,7 +20,6 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from latro.balancing import Lengths, by_length, dealt
 from latro.encoding import Encoder, Rationale, join
 from latro.errors import InputError
-from latro.liger_head import refuse_without_liger
 from latro.likelihood import DEFAULT
 from latro.objective import ObjectiveConfig, Penalty, answer_reward, objective
 from latro.records import Sample, make_samples, step_metrics
@@ -81,9 +80,7 @@ class LatroTrainer(Trainer):
         )
         fsdp = getattr(self.accelerator.state, "fsdp_plugin", None)
         again = args.activation_checkpointing or bool(fsdp and fsdp.activation_checkpointing)
-        refuse_misfits(scoring, again, self.accelerator.distributed_type)
-        if scoring.liger_head:
-            refuse_without_liger(self.accelerator.device.type)
+        refuse_misfits(scoring, again, self.accelerator.distributed_type, self.accelerator.device.type)
         self.weights = sum(whole_size(p) for p in model.parameters())
         self.trained = sum(whole_size(p) for p in model.parameters() if p.requires_grad)
         self.encoder = encoder
