@@ -80,7 +80,7 @@ def refuse_unreadable(actions: Sequence[ActionSpec], calls: str) -> None:
                 f"the actions {other!r} and {spec.name!r} differ in their case alone, which no call is told apart by: "
                 "rename one"
             )
-        if calls == "text" and not NAME.fullmatch(spec.name):
+        if calls != "native" and not NAME.fullmatch(spec.name):
             raise InputError(
                 f"the action {spec.name!r} cannot be called in a text: its name must be letters, digits and _, begin "
                 "with a letter and have at most 64 characters; rename it, or use agent.calls=native"

@@ -10,8 +10,11 @@ from pract.llm.base import Chat
 from pract.records import to_json
 from pract.types import ActionSpec, Principles
 
-_END = re.compile(r"(?<!\d)[.!?][\"'*`)\]]*+(?=\s|$)|[。！？।][\"'”’」』）]*+")
+_STOP = r"[.!?][\"'*`)\]]*+(?=\s|$)|[。！？।][\"'”’」』）]*+"
+_END = re.compile(_STOP)
 """Where a sentence ends."""
+_SURE_END = re.compile(rf"(?<!\d){_STOP}")
+"""The same in a text that may be cut off, where a number's point may be that of a fraction."""
 
 
 def initial_principles(
@@ -111,7 +114,7 @@ def principles_record(principles: Principles) -> dict[str, Any]:
 
 def whole_sentences(text: str) -> str:
     """The text up to its last sentence that ends; empty if none does. A number's point ends no sentence."""
-    ends = [found.end() for found in _END.finditer(text)]
+    ends = [found.end() for found in _SURE_END.finditer(text)]
     return text[: ends[-1]] if ends else ""
 
 

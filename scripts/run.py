@@ -60,7 +60,7 @@ FREE_KEYS = ("output_dir", "resume", "overwrite", "logger", "show_samples", "pus
 """Keys that may differ when a run is taken up again."""
 COST_KEYS = (
     "chunk", "sampling.batch_rows", "sampling.balance", "evaluation.batch_rows", "scoring.rows", "scoring.head_memory",
-    "vllm", "model.cache_dir",
+    "scoring.liger_head", "vllm", "model.cache_dir",
 )  # fmt: skip
 """Further ones, whose value is a matter of time and memory: figures change by rounding, if at all."""
 BEGUN = frozenset({LOCK, "events.jsonl", "config.yaml"})

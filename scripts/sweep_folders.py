@@ -49,7 +49,10 @@ def refuse_other_runs(job: Job, cfg: DictConfig) -> None:
         raise InputError(
             f"{path}: damaged or cut off; delete it and start again: the run goes on from what its folder holds"
         )
-    changed = changed_keys(job, cfg)
+    config = resolved(cfg)
+    changed = [
+        key for key in changed_keys(job, cfg) if job.script not in LOGGED or not may_differ(key, config)
+    ]
     if changed:
         raise InputError(
             f"{job.folder} holds a run with another configuration ({', '.join(sorted(changed)[:4])}); "
@@ -61,11 +64,7 @@ def changed_keys(job: Job, cfg: DictConfig) -> list[str]:
     """The keys in which the run that the job's folder holds, if any, is of another configuration."""
     outcome = read_outcome(job.folder) or {}
     free = (*FREE_KEYS, *COST_KEYS, *((BUDGET,) if outcome.get("stopped") else ()))
-    changed = [key for key in _changed(job, cfg) if not under(key, free)]
-    if job.script not in LOGGED:
-        return changed
-    config = resolved(cfg)
-    return [key for key in changed if not may_differ(key, config)]
+    return [key for key in _changed(job, cfg) if not under(key, free)]
 
 
 def _changed(job: Job, cfg: DictConfig) -> list[str]:

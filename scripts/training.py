@@ -19,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from latro.checkpoints import check_same_architecture
 from latro.encoding import Encoder
+from latro.liger_head import refuse_without_liger
 from latro.models import LoadedModel, make_reference
 from latro.records import Sample
 from latro.tasks.base import Task
@@ -62,6 +63,8 @@ def train(cfg: DictConfig, callbacks: Sequence[TrainerCallback] = ()) -> Run:
     vllm = vllm_config(cfg, sampling.engine, evaluation.engine)
     args = training_arguments(cfg, objective, sampling)
     join_processes(args)
+    if cfg.scoring.liger_head:
+        refuse_without_liger(args.device.type)
     with args.main_process_first(desc="looking at the run folder"):
         run = Run(cfg, writes=args.process_index == 0, opens=False)
     task = build_task(cfg)

@@ -38,6 +38,8 @@ _REACH = 80
 """Letters before a mention in which its denial is looked for, so that no text can take long."""
 # What may stand between one denied mention and the next: `(A) or (B)`, `(A) dry palms`.
 _LIKEWISE = re.compile(rf"['\"”’*)]*(?:,?\s+n?or\s+|\s+and\s+|\s+){_FILLER}", re.I)
+_ASSERTED = re.compile(r"['\"”’*)]*\s+(?:is|are|was|were|must|would|will)\b", re.I)
+"""What makes a mention behind `and` one of a clause of its own: `not (A) and (B) is right`."""
 
 
 def bare_option(option: str) -> str:
@@ -175,7 +177,10 @@ def _mentioned(line: str, options: Sequence[str]) -> set[int]:
     denied = len(line)
     """Where the last denied mention ends."""
     for start, end, index in sorted(outer + letters):
-        if _DENIAL.search(line, max(0, start - _REACH), start) or _LIKEWISE.fullmatch(line, denied, start):
+        likewise = _LIKEWISE.fullmatch(line, denied, start)
+        if likewise and "and" in likewise[0].lower().split() and _ASSERTED.match(line, end):
+            likewise = None
+        if likewise or _DENIAL.search(line, max(0, start - _REACH), start):
             denied = end
         else:
             chosen.add(index)

@@ -260,8 +260,9 @@ _MODEL = re.compile(
 _QUOTA = re.compile(r"insufficient_quota|billing|exceeded your current quota", re.I)
 _SOON = re.compile(r"(retry|again) in \d|per.?minute", re.I)
 """Google words a limit of calls a minute as a quota that was used up."""
-_WAIT = re.compile(r"(?:retry|again) in (\d+(?:\.\d+)?) ?(ms|m(?:in)?|s)?(?![a-z])", re.I)
-_UNIT_SECONDS = {"ms": 0.001, "m": 60.0, "min": 60.0}
+_SPAN = r"(\d+(?:\.\d+)?)\s*(ms|h(?:ours?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z])"
+_WAIT = re.compile(rf"(?:retry|again) in ((?:{_SPAN}\s*)+)", re.I)
+_SECONDS = {"ms": 0.001, "h": 3600.0, "m": 60.0, "s": 1.0}
 _MODERATED = re.compile(r"moderat|flagged|content.{0,2}(filter|policy|management)|responsible.?ai", re.I)
 
 
@@ -295,7 +296,10 @@ def classify(status: int, body: bytes, *, tools_offered: bool) -> tuple[ChatErro
 def told_wait(body: bytes) -> float | None:
     """Seconds after which an error's text says that the call may be made again."""
     found = _WAIT.search(body.decode("utf-8", "replace"))
-    return float(found[1]) * _UNIT_SECONDS.get((found[2] or "s").lower(), 1.0) if found else None
+    if found is None:
+        return None
+    spans = re.findall(_SPAN, found[1].lower())
+    return sum(float(count) * _SECONDS[unit if unit == "ms" else unit[0]] for count, unit in spans)
 
 
 def _error_text(body: bytes) -> str:

@@ -130,6 +130,8 @@ def test_an_option_that_is_denied_is_not_chosen(output: str) -> None:
     [
         "It is not wet palms but dry palms.",
         "It is not (A) but (B).",
+        "It is not (A) and (B) is correct.",
+        "It is not wet palms and dry palms is right.",
         "The answer is not obvious; it is dry palms.",
         "It does not change and so it is dry palms.",
         "It cannot be anything but dry palms.",

@@ -230,7 +230,8 @@ def test_an_example_that_makes_no_turns_is_refused(settings: dict[str, str], tol
 )
 def test_an_action_that_no_reply_could_name_is_refused(name: str, told: str) -> None:
     actions = (LOOK, replace(TAKE, name=name))
-    with pytest.raises(InputError, match=told):
-        Agent(ScriptedChat(lambda *_: ""), AgentConfig(style="act"), actions)
+    for calls in ("text", "choice"):
+        with pytest.raises(InputError, match=told):
+            Agent(ScriptedChat(lambda *_: ""), AgentConfig(style="act", calls=calls), actions)
     if name == "turn-left":
         assert Agent(ScriptedChat(lambda *_: ""), AgentConfig(style="act", calls="native"), actions).actions

@@ -186,3 +186,5 @@ def test_sentences_that_end_without_a_space_are_told_apart() -> None:
     assert cut_to_tokens(text, 10, chat) == "先看价格。再决定！"
     assert cut_to_tokens(text, 8, chat) == "先看价格。"
     assert cut_to_tokens("One. Two", 8, chat) == "One. Two"
+    assert cut_to_tokens("Never buy above 50. Show at most 20.", 20, chat) == "Never buy above 50."
+    assert whole_sentences("Look. Never buy above 50.") == "Look."

@@ -102,6 +102,7 @@ SHORT = ["max_steps=2", "validation_limit=4", 'separator="\\n"']
         ("output_dir=README.md/x", f"output_dir=README.md/x: {ROOT / 'README.md'} is a file; choose another output_dir"),  # noqa: E501
         ("task._target_=latro.tasks.X", "task._target_=latro.tasks.X: there is no such class; check the name and PYTHONPATH"),  # noqa: E501
         ("logger.name=wanbd", "logger='wanbd' is unknown; choose one of none, wandb, tensorboard"),
+        ("scoring.liger_head=true", "scoring.liger_head=true: its kernels run on a GPU, and this is a processor; leave it out"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_what_does_not_exist_is_named_with_the_nearest(override, line, refused, monkeypatch) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from latro.errors import InputError
 from scripts import launching
 from scripts.sweep import Sweep, main, tell
-from scripts.sweep_folders import changed_keys, is_finished
+from scripts.sweep_folders import changed_keys, is_finished, refuse_other_runs
 from scripts.sweep_plan import Job, file_name, quoted, read_plan
 from scripts.sweep_results import Result, measured, with_figures
 from scripts.sweep_table import effects, print_sweep, sweep_json
@@ -375,7 +375,9 @@ def test_a_job_of_agents_is_taken_further_by_what_may_change(tmp_path: Path) -> 
             "llm": {"prices": {"prompt": 2.0}, "context_tokens": 8192},
         }
     )
-    assert changed_keys(job, cfg) == ["llm.context_tokens"]
+    assert changed_keys(job, cfg) == ["budget.usd", "retry_failed", "llm.prices.prompt", "llm.context_tokens"]
+    with pytest.raises(InputError, match=r"another configuration \(llm.context_tokens\)"):
+        refuse_other_runs(job, cfg)
     job = agents(tmp_path, written, stopped="", results={})
     cfg.retry_failed = False
     assert is_finished(job, cfg)  # it did not need the money
