@@ -83,7 +83,7 @@ class QueryTools(FunctionTools):
             service, content = http(own["records"]), digest(path)
         else:
             files = [data_file(data, f"{name}.jsonl"), data_file(data, f"{name}_raw.json")]
-            tasks = _published_tasks(files[0], name)
+            tasks = list(_published_tasks(files[0], name))
             actions = declared_actions(files[1], world.ACTIONS)
             service, content = http(()), digest(*files)
         super().__init__(
