@@ -78,7 +78,7 @@ def test_a_second_load_converts_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("keep", "words"), [(3, "truncated"), (600, "truncated"), (-500, "truncated inside")]
+    ("keep", "words"), [(3, "truncated"), (600, "truncated"), (-500, "truncated or no GGUF file")]
 )
 def test_a_truncated_file_is_refused_and_leaves_nothing(keep: int, words: str, tmp_path: Path) -> None:
     _, _, file = toy("llama", tmp_path)

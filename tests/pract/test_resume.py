@@ -168,14 +168,17 @@ def test_one_call_of_the_reflector_among_others_that_fails_stops_nothing(tmp_pat
     assert [r.problem for r in rounds[1].reflections] == ["", "chat_error: connection: refused", ""]
 
 
-def test_a_reply_that_was_no_use_is_no_outage(tmp_path: Path) -> None:
+def test_a_role_whose_every_reply_is_of_no_use_stops_the_run(tmp_path: Path) -> None:
+    """As a server's that refuses a field of the request: further rounds would be paid for and change nothing."""
+
     def failing(messages: list[Message], tag: str) -> str:
         if "/optimize" in tag:
             raise ChatError(ChatErrorKind.BAD_RESPONSE, "no choices")
         return doors_script(messages, tag)
 
     rounds = run(learning(tmp_path / "log", script=failing)[0])
-    assert [r.decision for r in rounds[1:]] == [Decision.UNCHANGED, Decision.UNCHANGED]
+    assert [r.decision for r in rounds[1:]] == [Decision.STOPPED]
+    assert rounds[-1].reason == "the optimizer answered no call: bad_response: no choices"
 
 
 def without_cost(round_: Round) -> object:

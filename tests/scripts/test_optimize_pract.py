@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from pract.errors import InputError
+from latro.errors import InputError
 from pract.events import canonical, read_events
 from pract.types import Status
 from scripts.entry import explain
