@@ -9,6 +9,7 @@ from latro.models import ModelConfig, load_policy
 from latro.pretraining import TinyLlamaShape, byte_tokenizer, tiny_llama
 from latro.tasks.gsm8k import Gsm8k
 from latro.types import Example
+from scripts.building import build_encoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +50,8 @@ def full_bench(
     loaded = load_policy(
         ModelConfig(path=model_path, hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", dtype=dtype)
     )
-    turns, task = loaded.turns, Gsm8k(path=data_path)
-    encoder = Encoder(
-        tokenizer=loaded.tokenizer,
-        chat=turns.chat,
-        stop_token_ids=turns.stop_token_ids,
-        end_of_answer_id=turns.end_of_answer_id,
-        pad_token_id=turns.pad_token_id,
-    )
-    examples = task.examples("train")[:prompts]
+    task = Gsm8k(path=data_path)
+    encoder, examples = build_encoder(loaded, task, "auto"), task.examples("train")[:prompts]
     return bench_of(loaded.model.to(device), encoder, examples, task.answer_markers)
 
 
