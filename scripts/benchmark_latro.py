@@ -60,10 +60,11 @@ def measure_rollout(cfg: DictConfig) -> Measured:
 
 def measure_step(cfg: DictConfig) -> Measured:
     """Whole steps."""
-    from scripts.benchmark_step import SIZES, step_failures, step_rows
+    from scripts.benchmark_step import step_failures, step_rows
+    from scripts.step_sizes import SIZES
 
     for chosen in choices(cfg.vary, DECODED):
-        size = SIZES[cfg.size].varied(chosen, cfg.prompts)
+        size = SIZES[cfg.size].varied(chosen, cfg.prompts, cfg.published_batches)
         rows = step_rows(size, **real_model(cfg))
         yield rows, step_failures(size, rows)
 

@@ -55,13 +55,23 @@ def full_bench(
     return bench_of(loaded.model.to(device), encoder, examples, task.answer_markers)
 
 
-def bench_for(
-    real: bool, prompts: int, model_path: str | None, data_path: str | None, dtype: str, device: str
-) -> Bench:
-    """So many prompts of the real model or of the made-up one."""
-    if real:
-        return full_bench(prompts, model_path, data_path, dtype, device)
-    return small_bench(prompts, device)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchSource:
+    """What a bench is made of, so that another process makes the same."""
+
+    real: bool
+    """SmolLM2 on GSM8K, or a made-up model on made-up questions."""
+    prompts: int
+    model_path: str | None
+    data_path: str | None
+    dtype: str
+    device: str
+
+    def bench(self) -> Bench:
+        """Read or made."""
+        if self.real:
+            return full_bench(self.prompts, self.model_path, self.data_path, self.dtype, self.device)
+        return small_bench(self.prompts, self.device)
 
 
 def bench_of(model: Any, encoder: Encoder, examples: Sequence[Example], markers: Sequence[str]) -> Bench:

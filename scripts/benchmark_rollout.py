@@ -15,17 +15,15 @@ import torch
 
 from latro.rollout.limits import column_bytes
 from latro.sampling import LowPrecisionCopy, SamplingConfig, cut, sample_rationales
-from scripts.benchmark_models import Bench, bench_for
-from scripts.benchmark_schemes import COPIES, chosen, held_to_bars, possible
+from scripts.benchmark_models import Bench, BenchSource
+from scripts.benchmark_schemes import COPIES, alternating_runs, chosen, held_to_bars, possible
 from scripts.measuring import (
     MB,
     Spent,
     fair_clock,
-    in_turn,
     matmul_rate,
-    peak_of,
     read_rate,
-    spent,
+    spent_and_peak,
     work_seconds,
 )
 from scripts.published_rollout import published_rollout
@@ -55,6 +53,17 @@ class RolloutSize:
     def name(self) -> str:
         """What is decoded, in words."""
         return f"{self.model}, K={self.K}, up to {self.max_tokens} tokens"
+
+    def source(self, model_path: str | None, data_path: str | None, dtype: str, device: str) -> BenchSource:
+        """What its model and prompts are made of."""
+        return BenchSource(
+            real=self.real,
+            prompts=self.prompts,
+            model_path=model_path,
+            data_path=data_path,
+            dtype=dtype,
+            device=device,
+        )
 
     def varied(self, chosen: Mapping[str, int]) -> "RolloutSize":
         """With other sizes (`K`, `rationale`), at which ours has to be ahead, by however little."""
@@ -170,7 +179,6 @@ SCHEMES: dict[str, Callable[[Bench, RolloutSize, int], Outcome]] = {
 
 def measured(call: Callable[[], None], model: Any) -> tuple[Spent, float, int]:
     """Time and peak memory of one call, and how often it called the model."""
-    taken: list[Spent] = []
     forwards = 0
 
     def count(*_: Any) -> None:
@@ -179,10 +187,10 @@ def measured(call: Callable[[], None], model: Any) -> tuple[Spent, float, int]:
 
     handle = model.register_forward_hook(count)
     try:
-        peak = peak_of(lambda: taken.append(spent(call)))
+        taken, peak = spent_and_peak(call)
     finally:
         handle.remove()
-    return taken[0], peak, forwards
+    return taken, peak, forwards
 
 
 def rollout_rows(
@@ -202,14 +210,13 @@ def rollout_rows(
     A real model and its questions come from the hub where no path is given. schemes: see `chosen`.
     """
     taken = chosen(possible(SCHEMES, size.real, dtype, device), schemes)
-    bench = bench_for(size.real, size.prompts, model_path, data_path, dtype, device)
-    for name in taken:
-        SCHEMES[name](bench, shortest(size), seed)
-    calls = {f"{size.name}, {name}": partial(SCHEMES[name], bench, size) for name in taken}
-    outcomes = dict(zip(taken, in_turn(calls, rounds, seed, say).values(), strict=True))
-    clock = fair_clock(o.taken for each in outcomes.values() for o in each)
+    source = size.source(model_path, data_path, dtype, device)
+    schemes_taken = {name: SCHEMES[name] for name in taken}
+    outcomes = alternating_runs(schemes_taken, source, (shortest(size), size), rounds, seed, say)
+    bench = source.bench()
     types = {name: torch.bfloat16 if name == COPIES else bench.model.dtype for name in taken}
     products, reads = {kind: matmul_rate(kind, device) for kind in set(types.values())}, read_rate(device)
+    clock = fair_clock([o.taken for o in each] for each in outcomes.values())
     rows = [
         row(size, name, outcomes[name], bench, clock)
         | ceilings(size, name, outcomes[name], bench, types[name], (products[types[name]], reads))

@@ -5,10 +5,20 @@ runs. `ours, bfloat16 copies` draws the rationales, and scores by the reference,
 policy, whose own passes stay as they are: what the recipes do where the machine is fast in bfloat16.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 from latro.errors import InputError
 from latro.precision import bfloat16_is_fast, processor_is_fast
+from scripts.benchmark_models import Bench, BenchSource
+from scripts.measuring import in_fresh_process, in_turn
+from scripts.training import quiet_libraries
+
+Size = TypeVar("Size")
+Found = TypeVar("Found")
+Scheme = Callable[[Bench, Size, int], Found]
+"""What a scheme's run of a size from a seed found."""
 
 COPIES = "ours, bfloat16 copies"
 NAMES = ("published", "stock RLOO", "ours", COPIES)
@@ -48,3 +58,41 @@ def chosen(of_part: Sequence[str], names: Sequence[str] | None) -> list[str]:
 def held_to_bars(names: Collection[str]) -> str:
     """The scheme of ours that the bars are held against: with bfloat16 copies where that was measured."""
     return COPIES if COPIES in names else "ours"
+
+
+def alternating_runs(
+    schemes: Mapping[str, Scheme[Size, Found]],
+    source: BenchSource,
+    sizes: tuple[Size, Size],
+    rounds: int,
+    seed: int,
+    say: Callable[[str], None],
+) -> dict[str, list[Found]]:
+    """What each scheme's runs found, in turn: what is imported and allocated once is no scheme's cost.
+
+    A real model's runs have a process each, as a training has: the gigabytes that a scheme leaves with the allocator
+    would be the next one's memory, and its time.
+    sizes: that of a short run before, and that which is measured.
+    """
+    quiet_libraries()
+    if source.real:
+        calls = {
+            name: partial(in_fresh_process, after_a_short_one, scheme, source, sizes)
+            for name, scheme in schemes.items()
+        }
+    else:
+        bench, (short, full) = source.bench(), sizes
+        for scheme in schemes.values():
+            scheme(bench, short, seed)
+        calls = {name: partial(scheme, bench, full) for name, scheme in schemes.items()}
+    return in_turn(calls, rounds, seed, say)
+
+
+def after_a_short_one(
+    scheme: Scheme[Size, Found], source: BenchSource, sizes: tuple[Size, Size], seed: int
+) -> Found:
+    """What a run found in a process that has made a short one."""
+    quiet_libraries()
+    bench, (short, full) = source.bench(), sizes
+    scheme(bench, short, seed)
+    return scheme(bench, full, seed)

@@ -250,7 +250,7 @@ def update_rows(
     del model, reference, batch, calls
     ceiling = matmul_rate(device=device)
     taken = {scheme: [first[scheme], *times[scheme]] for scheme in SCHEMES}
-    clock = fair_clock(each for several in taken.values() for each in several)
+    clock = fair_clock(taken.values())
     rows: list[dict] = []
     for scheme in SCHEMES:
         memory = in_fresh_process(peak_memory, shape, scheme, seed, device)

@@ -68,9 +68,10 @@ def busy_seconds() -> float:
     return times.user + times.nice + times.system + getattr(times, "softirq", 0.0)
 
 
-def fair_clock(taken: Iterable[Spent]) -> str:
-    """The clock by which calls are compared: `wall` on a quiet machine or a GPU, else `cpu` (processor time)."""
-    return "wall" if gpu() is not None or median(each.others for each in taken) <= QUIET else "cpu"
+def fair_clock(schemes: Iterable[Iterable[Spent]]) -> str:
+    """The clock by which schemes are compared: `wall` on a GPU, or where most runs of each were quiet; else `cpu`."""
+    quiet = gpu() is not None or all(median(run.others for run in runs) <= QUIET for runs in schemes)
+    return "wall" if quiet else "cpu"
 
 
 def alternating(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Key, list[Spent]]:
@@ -115,7 +116,14 @@ def peak_of(call: Callable[[], object]) -> float:
     return resident("VmHWM") - before
 
 
-def in_fresh_process(work: Callable[..., float], *arguments: object) -> float:
+def spent_and_peak(call: Callable[[], object]) -> tuple[Spent, float]:
+    """Call once and take the time, and the memory as `peak_of` does."""
+    taken: list[Spent] = []
+    peak = peak_of(lambda: taken.append(spent(call)))
+    return taken[0], peak
+
+
+def in_fresh_process(work: Callable[..., T], *arguments: object) -> T:
     """What `work(*arguments)` returns in a process of its own, where nothing was allocated before.
 
     Raises BrokenProcessPool where that process is killed, as for want of memory.

@@ -7,10 +7,12 @@ import torch
 
 from latro.errors import InputError
 from latro.trainer import LatroTrainer
-from scripts import benchmark_step
+from scripts import step_schemes
 from scripts.benchmark_models import small_bench
 from scripts.benchmark_schemes import COPIES
-from scripts.benchmark_step import SCHEMES, SIZES, step_failures, step_rows
+from scripts.benchmark_step import step_failures, step_rows
+from scripts.step_schemes import SCHEMES, published_step
+from scripts.step_sizes import SIZES
 
 
 def test_the_smallest_step_is_ahead_of_the_published_one() -> None:
@@ -51,6 +53,30 @@ def test_more_prompts_a_step_are_decoded_all_at_once_and_fill_whole_batches() ->
         SIZES["small"].varied({}, 6)
 
 
+def test_a_few_batches_of_a_published_step_tell_its_pace() -> None:
+    size = SIZES["small"].varied({}, 12, published_batches=3)
+    assert size.rollout.prompts // size.rollout.published_prompts == 4
+    taken = published_step(small_bench(12), size, 2)
+    assert (taken.tokens, taken.share) == (3 * 3 * 8 * 48, 0.75)
+    assert (taken.whole.cpu, taken.whole.wall) == (taken.taken.cpu / 0.75, taken.taken.wall / 0.75)
+    with pytest.raises(InputError, match="published_batches=5: 12 prompts are 4 batches"):
+        SIZES["small"].varied({}, 12, published_batches=5)
+
+
+def test_each_round_takes_other_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def rollout(model: Any, encoder: Any, prompts: Any, *_: Any) -> list[tuple[int, ...]]:
+        seen.extend(prompts)
+        return [(5,)] * (len(prompts) * 8)
+
+    monkeypatch.setattr(step_schemes, "published_rollout", rollout)
+    size, bench = SIZES["small"].varied({}, 12, published_batches=1), small_bench(12)
+    for seed in range(4):
+        published_step(bench, size, seed)
+    assert seen == list(bench.prompts)
+
+
 def test_at_other_sizes_ours_has_to_be_ahead() -> None:
     other = SIZES["full"].varied({"K": 4, "rationale": 100})
     assert other.name == "6 prompts of SmolLM2-135M on GSM8K, K=4, up to 100 tokens"
@@ -74,7 +100,7 @@ def test_with_copies_rationales_and_reference_are_in_bfloat16(monkeypatch: pytes
             seen.append((self.model.dtype, self.reference.model.dtype, self.sampler.model.dtype))
             return done
 
-    monkeypatch.setattr(benchmark_step, "LatroTrainer", Watched)
+    monkeypatch.setattr(step_schemes, "LatroTrainer", Watched)
     size = SIZES["small"]
     taken = SCHEMES[COPIES](small_bench(size.rollout.prompts), size, 0)
     assert seen == [(torch.float32, torch.bfloat16, torch.bfloat16)]

@@ -41,8 +41,9 @@ def test_work_is_done_in_another_process_and_its_end_is_told():
 
 def test_a_machine_that_others_use_is_measured_by_processor_time():
     quiet, shared = Spent(cpu=1.0, wall=4.0, others=0.1), Spent(cpu=1.0, wall=4.0, others=0.11)
-    assert fair_clock([quiet, shared, quiet]) == "wall"
-    assert fair_clock([quiet, shared, shared]) == "cpu"
+    assert fair_clock([[quiet, shared, quiet], [quiet]]) == "wall"
+    assert fair_clock([[quiet, shared, shared]]) == "cpu"
+    assert fair_clock([[quiet, quiet, quiet], [shared]]) == "cpu"  # one scheme's others are its handicap
     assert (quiet.by("wall"), quiet.by("cpu")) == (4.0, 1.0)
 
 
@@ -83,7 +84,7 @@ def test_on_a_gpu_times_end_with_its_work_and_memory_is_its_own(monkeypatch: pyt
     assert peak_of(lambda: None) == 5.0
     assert gpu.forgot == 1
     busy = Spent(cpu=1.0, wall=4.0, others=3.0)
-    assert fair_clock([busy]) == "wall"
+    assert fair_clock([[busy]]) == "wall"
     assert work_seconds(busy) == 4.0
     assert taken.wall < 1.0
 
