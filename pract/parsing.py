@@ -7,7 +7,7 @@ comes before one behind the mark `Action:`, and that before any other.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -133,7 +133,7 @@ def parse_text(text: str, actions: Sequence[ActionSpec], *, cut: bool = False) -
     return _bare_name(lines, known, cut) or _nothing(text, actions)
 
 
-def _in_turn(lines: Sequence[str]) -> Iterable[int]:
+def _in_turn(lines: Sequence[str]) -> Iterator[int]:
     """Places of the lines in the order in which a call is looked for.
 
     The first with words in it; those marked `Action:`, up to an observation that the model made up; all others. So a
@@ -141,9 +141,10 @@ def _in_turn(lines: Sequence[str]) -> Iterable[int]:
     """
     numbers = range(len(lines))
     first = next((number for number in numbers if lines[number].strip()), 0)
+    yield from numbers[first : first + 1]  # mostly it holds the call, and nothing else need be looked at
     seen = next((number for number in numbers if _OBSERVATION.match(lines[number])), len(lines))
     marked = [number for number in numbers[:seen] if _MARKED.match(lines[number])]
-    return dict.fromkeys([*numbers[first : first + 1], *marked, *numbers])
+    yield from (number for number in dict.fromkeys([*marked, *numbers]) if number != first)
 
 
 def _finish(

@@ -7,7 +7,7 @@ from typing import Any
 from pract.agent import Agent, AgentConfig
 from pract.budget import Estimate, Ledger, Spent, estimate
 from pract.calls import recorded_roles
-from pract.envs.base import EnvironmentFactory
+from pract.envs.base import EnvironmentFactory, stamp_of
 from pract.errors import InputError
 from pract.events import EventLog, begin_run
 from pract.fitting import refuse_no_room
@@ -193,12 +193,7 @@ def _look(factory: EnvironmentFactory, config: RpoConfig, *, validates: bool) ->
             actions=tuple(environment.actions()),
             train=tuple(train),
             validation=tuple(validation),
-            stamp={
-                "environment": environment.name,
-                "environment_version": environment.version,
-                "licence": environment.licence,
-                "content_hash": environment.content_hash(),
-            },
+            stamp=stamp_of(environment),
         )
     finally:
         environment.close()

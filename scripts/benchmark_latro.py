@@ -116,7 +116,7 @@ def table(rows: Sequence[dict]) -> "Table":
     """The rows as printed."""
     from rich.table import Table
 
-    view = Table(title="Medians; ratios are the published scheme's figure over this one's")
+    view = Table(title="Medians; ratios are a shape's first scheme's figure over this one's")
     for column in ("shape", "scheme"):
         view.add_column(column)
     for column in (

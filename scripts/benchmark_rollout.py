@@ -205,7 +205,7 @@ def rollout_rows(
     device: str = "cpu",
     say: Callable[[str], None] = print,
 ) -> list[dict]:
-    """One row a scheme: medians of `rounds` alternating runs after a short one, and ratios to the published scheme.
+    """One row a scheme: medians of `rounds` alternating runs after a short one, and ratios to the first.
 
     A real model and its questions come from the hub where no path is given. schemes: see `chosen`.
     """
@@ -292,8 +292,10 @@ def row(size: RolloutSize, scheme: str, outcomes: Sequence[Outcome], bench: Benc
 
 
 def rollout_failures(size: RolloutSize, rows: Sequence[dict]) -> list[str]:
-    """One line for each bar that is missed."""
+    """One line for each bar that is missed, where the published scheme was measured."""
     by_scheme = {row["scheme"]: row for row in rows}
+    if "published" not in by_scheme:
+        return []
     mine = by_scheme[held_to_bars(by_scheme)]
     bars = (
         ("times_decoded_per_s", size.least_tokens, "tokens"),

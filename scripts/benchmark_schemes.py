@@ -38,8 +38,8 @@ def possible(schemes: Iterable[str], real: bool, dtype: str, device: str) -> lis
 def chosen(of_part: Sequence[str], names: Sequence[str] | None) -> list[str]:
     """The possible schemes of a part of a step, those of them that are named, in their order.
 
-    A name that only another part knows is no error.
-    Raises InputError where a name is unknown, cannot be measured here, or where nothing is left to compare.
+    A name that only another part knows is no error. Ratios are to the first.
+    Raises InputError where a name is unknown, cannot be measured here, or where nothing is left to compare with ours.
     """
     if names is None:
         return list(of_part)
@@ -50,9 +50,10 @@ def chosen(of_part: Sequence[str], names: Sequence[str] | None) -> list[str]:
         raise InputError(
             f"schemes={list(names)}: {COPIES!r} takes size=full, dtype=float32 and a device that multiplies bfloat16"
         )
-    if "published" not in names or not {"ours", COPIES} & set(names):
-        raise InputError(f"schemes={list(names)}: ratios are of 'published' and of ours; name both")
-    return [name for name in of_part if name in names]
+    taken = [name for name in of_part if name in names]
+    if len(taken) < 2 or not {"ours", COPIES} & set(taken):
+        raise InputError(f"schemes={list(names)}: ratios are of another scheme and of ours; name one of each")
+    return taken
 
 
 def held_to_bars(names: Collection[str]) -> str:

@@ -31,7 +31,7 @@ def step_rows(
     device: str = "cpu",
     say: Callable[[str], None] = print,
 ) -> list[dict]:
-    """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the published scheme.
+    """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the first.
 
     schemes: see `chosen`. Raises InputError where they leave nothing to compare.
     """

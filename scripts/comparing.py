@@ -13,7 +13,7 @@ from rich.console import Console
 from pract.agent import Agent
 from pract.budget import Estimate, Ledger, estimate
 from pract.calls import RecordedChat
-from pract.envs.base import EnvironmentFactory
+from pract.envs.base import EnvironmentFactory, stamp_of
 from pract.errors import InputError
 from pract.evaluation import Outcome, error_counts, evaluate, outcome, unrecorded
 from pract.events import EventLog, begin_run, key_of
@@ -99,12 +99,7 @@ def look(factory: EnvironmentFactory, cfg: DictConfig) -> World:
         return World(
             actions=tuple(environment.actions()),
             tasks=tuple(tasks),
-            stamp={
-                "environment": environment.name,
-                "environment_version": environment.version,
-                "licence": environment.licence,
-                "content_hash": environment.content_hash(),
-            },
+            stamp=stamp_of(environment),
         )
     finally:
         environment.close()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -62,13 +62,20 @@ class Rate:
     ideal_share: float
     """Of the ideal rate, by wall time."""
     cpu_ms: float
-    """CPU time of the client for each call: agent, environment, records, HTTP."""
+    """CPU time of the client for each call: agent, environment, records, HTTP, and going to sleep and waking up."""
+    waiting_ms: float
+    """CPU time of as many coroutines that only sleep as long as the server takes, for each time one does."""
     possible_share: float
     """Of the ideal rate, if the client had a core to itself: what the CPU time allows."""
     others_cores: float
     """Cores that programs other than client and server kept busy meanwhile."""
     yardstick_us: float
     """CPU time of the same piece of pure Python before and after: others slow CPU time down as well."""
+
+    @property
+    def overhead_ms(self) -> float:
+        """What a call costs beyond waiting for it."""
+        return self.cpu_ms - self.waiting_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +111,23 @@ def measure_rate(setting: Setting, server: Served, episodes: int, seconds: float
             waves = max(1, round(seconds * setting.ideal_rate(episodes) / (episodes * setting.steps)))
             before, load = players.calls, _Load(server)
             await players.play(waves * episodes)
-            return load.rate(setting, episodes, players.calls - before)
+            rate = load.rate(setting, episodes, players.calls - before)
+            return replace(rate, waiting_ms=await waiting_ms(setting, episodes, seconds))
 
     return until_stopped(measured())
+
+
+async def waiting_ms(setting: Setting, sleepers: int, seconds: float) -> float:
+    """CPU milliseconds of one sleep as long as the server takes, by so many at once for about so many seconds."""
+    times = max(3, round(seconds * 1000 / setting.latency_ms))
+
+    async def wait() -> None:
+        for _ in range(times):
+            await asyncio.sleep(setting.latency_ms / 1000)
+
+    started = time.process_time()
+    await asyncio.gather(*(wait() for _ in range(sleepers)))
+    return (time.process_time() - started) / (sleepers * times) * 1000
 
 
 def measure_alone(setting: Setting, server: Served, seconds: float) -> Alone:
@@ -114,19 +135,18 @@ def measure_alone(setting: Setting, server: Served, seconds: float) -> Alone:
     calls = max(3, round(seconds * 1000 / setting.latency_ms))
     prompt = {"model": MODEL, "messages": [{"role": "user", "content": PROMPT}]}
 
-    async def cpu_ms(call: Callable[[], Awaitable[object]]) -> float:
-        started = time.process_time()
-        for _ in range(calls):
-            await call()
-        return (time.process_time() - started) / calls * 1000
-
     async def measured() -> Alone:
-        sender = PlainSender(server.base_url, None, max_bytes=1_000_000, connect_seconds=10.0)
+        sender = PlainSender(
+            server.base_url, None, max_bytes=1_000_000, connect_seconds=10.0, timeout_seconds=120.0
+        )
         exchange = partial(sender.send, "POST", "/chat/completions", prompt)
         try:
             await exchange()  # connects
-            waiting = await cpu_ms(partial(asyncio.sleep, setting.latency_ms / 1000))
-            return Alone(waiting_ms=waiting, exchange_ms=await cpu_ms(exchange))
+            waiting, started = await waiting_ms(setting, 1, seconds), time.process_time()
+            for _ in range(calls):
+                await exchange()
+            taken = (time.process_time() - started) / calls * 1000
+            return Alone(waiting_ms=waiting, exchange_ms=taken)
         finally:
             await sender.close()
 
@@ -249,6 +269,7 @@ class _Load:
             calls_per_second=calls / wall,
             ideal_share=calls / wall / ideal,
             cpu_ms=own / calls * 1000,
+            waiting_ms=0.0,
             possible_share=min(1.0, calls / own / ideal),
             others_cores=max(0.0, everybody - own - served) / wall,
             yardstick_us=(self._yardstick + yardstick()) / 2,

@@ -155,27 +155,29 @@ def quiet_libraries() -> None:
 def open_run(
     run: Run, cfg: DictConfig, args: TrainingArguments, loaded: LoadedModel, examples: Sequence[Example]
 ) -> Path | None:
-    """Open the run folder on the main process, then find the checkpoint to go on from, if any, on all."""
+    """Open the run folder on the main process, then find the checkpoint to go on from, if any, on all.
+
+    Raises InputError if that checkpoint was made of another architecture than the model, before a session is noted.
+    """
     run.model, run.data = model_record(loaded.source), data_record(examples)
     refuse_mixed(gather_object([run.model]))
+    begun = run.last_checkpoint() if cfg.resume and not run.overwrite else None
+    if begun is not None:
+        check_same_architecture(loaded.model, begun)
     with args.main_process_first(desc="opening the run folder"):
         if run.writes:
             run.open(overwrite=run.overwrite)
-    return resumable(run, cfg, args, loaded.model)
+    return resumable(run, cfg, args)
 
 
-def resumable(run: Run, cfg: DictConfig, args: TrainingArguments, model: Any) -> Path | None:
-    """The checkpoint to go on from, with everything behind it forgotten; None for a fresh start.
-
-    Raises InputError if it was made of another architecture than `model`.
-    """
+def resumable(run: Run, cfg: DictConfig, args: TrainingArguments) -> Path | None:
+    """The checkpoint to go on from, with everything behind it forgotten; None for a fresh start."""
     checkpoint = run.last_checkpoint() if cfg.resume else None
     if checkpoint is None:
         run.rewind(-1)
         if not cfg.resume:
             forget_trackers(run)
         return None
-    check_same_architecture(model, checkpoint)
     step = step_of(checkpoint)
     run.rewind(step)
     args.eval_on_start = False  # it was evaluated before it was saved

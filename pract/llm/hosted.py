@@ -4,6 +4,7 @@ The SDK builds and sends the request. Its stock transport is wrapped so that a r
 size; retries are the session's.
 """
 
+import asyncio
 import importlib
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -58,6 +59,7 @@ class SdkSender:
                 logging.getLogger(name).setLevel(logging.WARNING)
         headers: dict[str, Any] = {"Accept-Encoding": "identity"} | {name: openai.Omit() for name in _UNSENT}
         self._sdk = openai
+        self._timeout_seconds = timeout_seconds
         self._response: type[Any] = http.Response
         transport = CappedTransport(http, max_bytes=max_bytes, proxy=proxy_for(base_url))
         self._client = openai.AsyncOpenAI(
@@ -72,10 +74,11 @@ class SdkSender:
     async def send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
         """The answer with its whole body. Raises ReplyTooLong, GarbledReply, TimeoutError, OSError, EOFError."""
         try:
-            if body is None:
-                response = await self._client.get(path, cast_to=self._response)
-            else:
-                response = await self._client.post(path, cast_to=self._response, body=body)
+            async with asyncio.timeout(self._timeout_seconds):  # httpx counts from one piece to the next
+                if body is None:
+                    response = await self._client.get(path, cast_to=self._response)
+                else:
+                    response = await self._client.post(path, cast_to=self._response, body=body)
         except self._sdk.APIStatusError as error:
             response = error.response
         except self._sdk.APITimeoutError:

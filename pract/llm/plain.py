@@ -8,7 +8,6 @@ not to notice.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -45,10 +44,19 @@ class Answer:
 class PlainSender:
     """Requests over plain `http://`."""
 
-    def __init__(self, base_url: str, key: str | None, *, max_bytes: int, connect_seconds: float) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        key: str | None,
+        *,
+        max_bytes: int,
+        connect_seconds: float,
+        timeout_seconds: float,
+    ) -> None:
         self._base_url = base_url
         self._max_bytes = max_bytes
-        self._connect_seconds = connect_seconds
+        self._connect_seconds = min(connect_seconds, timeout_seconds)
+        self._timeout_seconds = timeout_seconds
         self._headers = (
             "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: latro-pract\r\n"
             + (f"Authorization: Bearer {key}\r\n" if key else "")
@@ -57,7 +65,7 @@ class PlainSender:
         self._idle: dict[Address, list[_Connection]] = {}
 
     async def send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
-        """The answer with its whole body. Raises ReplyTooLong, GarbledReply, OSError, EOFError.
+        """The answer with its whole body. Raises ReplyTooLong, GarbledReply, TimeoutError, OSError, EOFError.
 
         path: below the base address, or a whole address. body: sent as JSON; None sends none.
         """
@@ -66,8 +74,10 @@ class PlainSender:
         packet = b"%sContent-Length: %d\r\n\r\n%s" % (head, len(content), content)
         connection = self._reusable(address)
         if connection is not None:
-            with contextlib.suppress(_Stale):
+            try:
                 return await self._exchange(connection, address, packet)
+            except _Stale:
+                pass
         return await self._exchange(await self._connect(address), address, packet)
 
     async def close(self) -> None:
@@ -106,7 +116,7 @@ class PlainSender:
 
     async def _exchange(self, connection: "_Connection", address: Address, packet: bytes) -> Answer:
         try:
-            return await connection.exchange(packet)
+            return await connection.exchange(packet, self._timeout_seconds)
         finally:  # also when cancelled: half a reply may still be on its way
             if connection.reusable:
                 self._idle.setdefault(address, []).append(connection)
@@ -131,15 +141,24 @@ class _Connection(asyncio.Protocol):
         self.reusable = False
         """Whether its last exchange is over and both sides keep it open."""
 
-    async def exchange(self, packet: bytes) -> Answer:
-        """Send a request; its answer."""
+    async def exchange(self, packet: bytes, seconds: float) -> Answer:
+        """Send a request; its answer. Raises TimeoutError if that is not whole in so many seconds."""
+        loop = asyncio.get_running_loop()
         self.reusable = False
         self._reply = _Reply(self._max_bytes)
-        self._answered = asyncio.get_running_loop().create_future()
+        self._answered = loop.create_future()
         self._transport.write(packet)
-        answer = await self._answered
+        expiry = loop.call_later(seconds, self._expire)  # `asyncio.timeout` takes ten times the work
+        try:
+            answer = await self._answered
+        finally:
+            expiry.cancel()
         self._used = True
         return answer
+
+    def _expire(self) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(TimeoutError())
 
     def close(self) -> None:
         """Close it; an answer still on its way is thrown away."""

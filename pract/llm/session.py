@@ -43,7 +43,10 @@ class Sender(Protocol):
     """How bytes reach a server."""
 
     async def send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
-        """The answer with its whole body. Raises ReplyTooLong, GarbledReply, TimeoutError, OSError, EOFError."""
+        """The answer with its whole body. Raises ReplyTooLong, GarbledReply, OSError, EOFError.
+
+        Raises TimeoutError if the whole body is not there in time.
+        """
         ...
 
     async def close(self) -> None:
@@ -164,8 +167,7 @@ class Session:
 
     async def _send(self, method: str, path: str, body: wire.Json | None) -> Answer:
         try:
-            async with asyncio.timeout(self._limits.timeout_seconds):
-                return await self._sender.send(method, path, body)
+            return await self._sender.send(method, path, body)
         except TimeoutError:
             raise _Failed(
                 ChatErrorKind.TIMEOUT,
@@ -179,7 +181,11 @@ def _sender(base_url: str, key: str | None, limits: Limits) -> Sender:
     """The quick way where it can be gone, otherwise the SDK."""
     if limits.direct and base_url.startswith("http://") and proxy_for(base_url) is None:
         return PlainSender(
-            base_url, key, max_bytes=limits.max_reply_bytes, connect_seconds=limits.connect_seconds
+            base_url,
+            key,
+            max_bytes=limits.max_reply_bytes,
+            connect_seconds=limits.connect_seconds,
+            timeout_seconds=limits.timeout_seconds,
         )
     return SdkSender(
         base_url,

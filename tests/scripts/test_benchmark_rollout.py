@@ -47,6 +47,9 @@ def test_a_bar_that_is_missed_is_said_with_both_figures():
     assert rollout_failures(SIZES["small"], [{"scheme": "published"}, mine]) == [
         "tiny Llama, K=8, up to 48 tokens, ours: 0.50 times the published scheme's tokens per second, not 1.0"
     ]
+    assert (
+        rollout_failures(SIZES["small"], [mine, mine | {"scheme": COPIES}]) == []
+    )  # bars are of the published scheme
 
 
 def test_with_copies_rationales_are_drawn_in_bfloat16_and_the_policy_stays_as_it_was(

@@ -21,14 +21,17 @@ def test_schemes_are_those_named_in_their_order() -> None:
 
 def test_a_scheme_that_only_another_part_has_is_passed_over() -> None:
     assert chosen(ROLLOUT, ["published", "stock RLOO", "ours"]) == ["published", "ours"]
+    assert chosen(NAMES, ["stock RLOO", "ours"]) == ["stock RLOO", "ours"]
+    with pytest.raises(InputError, match="name one of each"):
+        chosen(ROLLOUT, ["stock RLOO", "ours"])
 
 
 @pytest.mark.parametrize(
     ("names", "says"),
     [
         (["ours", "trl"], r"schemes=\['ours', 'trl'\]: 'trl' is none of 'published', 'stock RLOO', 'ours'"),
-        (["ours"], r"schemes=\['ours'\]: ratios are of 'published' and of ours; name both"),
-        (["published", "stock RLOO"], r"ratios are of 'published' and of ours; name both"),
+        (["ours"], r"schemes=\['ours'\]: ratios are of another scheme and of ours; name one of each"),
+        (["published", "stock RLOO"], r"ratios are of another scheme and of ours; name one of each"),
         (["published", COPIES], r"'ours, bfloat16 copies' takes size=full, dtype=float32 and a device that"),
     ],
 )

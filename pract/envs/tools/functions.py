@@ -44,6 +44,9 @@ from pract.types import Action, ActionSpec, Observation, StepResult, Task
 JSON_KINDS = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
 
 
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+
+
 class Refused(Exception):
     """The agent asked for something impossible; the message is what it reads."""
 
@@ -181,7 +184,7 @@ class FunctionTools:
             answer = function(**arguments)
         except Refused as refusal:
             return str(refusal), True
-        return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False), False
+        return answer if isinstance(answer, str) else _ENCODE(answer), False
 
     def _misfit(self, name: str, given: tuple[str, ...]) -> str:
         """What is wrong with giving these arguments to the function, by their names; empty if nothing is."""

@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip("bfcl_eval", reason="extra bfcl is not installed")
 pytest.importorskip("mpmath", reason="mpmath is not installed")
 
-from pract.envs.base import check_environment
 from pract.envs.bfcl import APIS, CATEGORIES, Bfcl
+from pract.envs.contract import check_environment
 from pract.errors import InputError
 from pract.types import Action
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from pract.envs.academia import Academia
-from pract.envs.base import Environment, check_environment, draw_action
+from pract.envs.base import Environment
+from pract.envs.contract import check_environment, draw_action
 from pract.envs.gymnasium import FromGymnasium
 from pract.envs.hotpotqa import HotpotQA
 from pract.envs.loading import BUNDLED, load_environment

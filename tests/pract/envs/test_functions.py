@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from pract.envs.base import BrokenContract, EpisodeOver, check_environment
+from pract.envs.base import EpisodeOver, stamp_of
+from pract.envs.contract import BrokenContract, check_environment
 from pract.envs.hotpotqa import HotpotQA
 from pract.envs.todo import Todo
 from pract.envs.tools.arguments import ArgumentReader
@@ -171,3 +172,13 @@ def test_arguments_that_need_no_validation_are_judged_as_the_schema_would() -> N
                 given = {name: draw.choice(unlike) for name in names if draw.random() < 0.6}
                 values, problem = reader.read(given)
                 assert (problem == "") == validator.is_valid(values)
+
+
+def test_a_stamp_says_which_environment_it_is() -> None:
+    world = CounterWorld()
+    assert stamp_of(world) == {
+        "environment": "counter",
+        "environment_version": world.version,
+        "licence": world.licence,
+        "content_hash": world.content_hash(),
+    }

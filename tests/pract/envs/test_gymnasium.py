@@ -9,7 +9,7 @@ pytest.importorskip("gymnasium", reason="extra gymnasium is not installed")
 
 import gymnasium
 
-from pract.envs.base import check_environment
+from pract.envs.contract import check_environment
 from pract.envs.gymnasium import FromGymnasium, to_gymnasium
 from pract.envs.todo import Todo
 from pract.errors import InputError

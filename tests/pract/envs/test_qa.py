@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pract.envs.base import check_environment
+from pract.envs.contract import check_environment
 from pract.envs.qa import QuestionAnswering, answer_line
 from pract.errors import InputError
 from pract.types import Action

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from pract.envs.base import check_environment
+from pract.envs.contract import check_environment
 from pract.envs.games import engine as engines
 from pract.envs.games.alfworld import AlfWorld
 from pract.envs.games.engine import CommandReader, TextEngine, Turn, command_of, verb
