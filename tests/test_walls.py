@@ -14,7 +14,7 @@ HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "wand
 ROOF_ONLY = {"hydra", "omegaconf", "wandb", "tensorboard"}
 PLUG_INS = {  # folder of code, folder of YAML, files of the folder that are no plug-ins
     "latro/tasks": ("conf/task", {"base", "dataset", "loading"}),
-    "pract/envs": ("conf/env", {"base"}),
+    "pract/envs": ("conf/env", {"base", "contract"}),
     "pract/llm": (
         "conf/llm",
         {"base", "hosted", "plain", "probe", "ranking", "retry", "session", "wire"},
