@@ -72,7 +72,7 @@ def alternating_runs(
     """What each scheme's runs found, in turn: what is imported and allocated once is no scheme's cost.
 
     A real model's runs have a process each, as a training has: the gigabytes that a scheme leaves with the allocator
-    would be the next one's memory, and its time.
+    are not the next one's.
     sizes: that of a short run before, and that which is measured.
     """
     quiet_libraries()
