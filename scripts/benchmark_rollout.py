@@ -212,7 +212,7 @@ def rollout_rows(
     taken = chosen(possible(SCHEMES, size.real, dtype, device), schemes)
     source = size.source(model_path, data_path, dtype, device)
     schemes_taken = {name: SCHEMES[name] for name in taken}
-    outcomes = alternating_runs(schemes_taken, source, (shortest(size), size), rounds, seed, say)
+    outcomes = alternating_runs(schemes_taken, source, (shortest(size), size), size.name, rounds, seed, say)
     bench = source.bench()
     types = {name: torch.bfloat16 if name == COPIES else bench.model.dtype for name in taken}
     products, reads = {kind: matmul_rate(kind, device) for kind in set(types.values())}, read_rate(device)

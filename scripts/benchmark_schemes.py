@@ -65,6 +65,7 @@ def alternating_runs(
     schemes: Mapping[str, Scheme[Size, Found]],
     source: BenchSource,
     sizes: tuple[Size, Size],
+    title: str,
     rounds: int,
     seed: int,
     say: Callable[[str], None],
@@ -73,7 +74,7 @@ def alternating_runs(
 
     A real model's runs have a process each, as a training has: the gigabytes that a scheme leaves with the allocator
     are not the next one's.
-    sizes: that of a short run before, and that which is measured.
+    sizes: that of a short run before, and that which is measured. title: of the lines that are said.
     """
     quiet_libraries()
     if source.real:
@@ -86,7 +87,7 @@ def alternating_runs(
         for scheme in schemes.values():
             scheme(bench, short, seed)
         calls = {name: partial(scheme, bench, full) for name, scheme in schemes.items()}
-    return in_turn(calls, rounds, seed, say)
+    return in_turn(calls, rounds, seed, lambda line: say(f"{title}, {line}"))
 
 
 def after_a_short_one(

@@ -39,7 +39,8 @@ def step_rows(
     source = size.rollout.source(model_path, data_path, dtype, device)
     shortest = replace(size.rollout, prompts=size.prompts_scored, K=2, max_tokens=2)
     few = replace(size, rollout=shortest, published_batches=None)
-    steps = alternating_runs({name: SCHEMES[name] for name in taken}, source, (few, size), rounds, seed, say)
+    schemes_taken = {name: SCHEMES[name] for name in taken}
+    steps = alternating_runs(schemes_taken, source, (few, size), size.name, rounds, seed, say)
     bench = source.bench()
     own, low = (matmul_rate(kind, device) for kind in (bench.model.dtype, torch.bfloat16))
     rates = {name: (own, low if name == COPIES else own) for name in taken}

@@ -84,14 +84,14 @@ def runs(*, real: bool) -> tuple[dict[str, list[Any]], list[str]]:
     source = Source(real=real, prompts=1, model_path=None, data_path=None, dtype="float32", device="cpu")
     said: list[str] = []
     found = alternating_runs(
-        {"published": published, "ours": ours}, source, ("few", "all"), 2, 7, said.append
+        {"published": published, "ours": ours}, source, ("few", "all"), "a size", 2, 7, said.append
     )
     return found, [line.partition(":")[0] for line in said]
 
 
 def test_each_run_of_a_real_model_has_a_process_of_its_own_and_a_short_run_before() -> None:
     found, said = runs(real=True)
-    assert said == ["published", "ours"] * 2
+    assert said == ["a size, published", "a size, ours"] * 2
     processes = {process for each in found.values() for process, _, _ in each}
     assert len(processes - {os.getpid()}) == 4
     assert [ran for _, _, ran in found["ours"]] == [
