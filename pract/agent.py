@@ -16,7 +16,7 @@ from pract.calls import digest
 from pract.errors import InputError
 from pract.llm.base import Chat, ChatError, ChatErrorKind
 from pract.llm.wire import tools_json
-from pract.parsing import Call, ParseError, parse_reply, refuse_unreadable
+from pract.parsing import Call, ParseError, by_name, parse_reply, refuse_unreadable
 from pract.prompts import Wording
 from pract.types import Action, ActionSpec, Message, Observation, Principles, Reply, Step, Task, ToolCall
 
@@ -142,6 +142,7 @@ class Agent:
         self.inner = _inner_actions(config, actions)
         self.actions = [*actions, *self.inner.values()]
         refuse_unreadable(self.actions, config.calls)
+        self._known = by_name(self.actions)
         if principles is not None:
             check_names(principles, self.actions)
         self._system = prompts.act_system(
@@ -171,7 +172,7 @@ class Agent:
             seed=seed,
             tag=tag,
         )
-        outcome = parse_reply(reply, self.actions)
+        outcome = parse_reply(reply, self._known)
         return Turn(reply=reply, outcome=outcome, prompt=prompt, dropped=dropped)
 
     def _temperature(self, steps: Sequence[Step]) -> float:

@@ -80,6 +80,11 @@ class Ledger:
     def __init__(self, budget: Budget, clock: Callable[[], float], before: Spent | None = None) -> None:
         """clock: seconds that only grow, e.g. `time.monotonic`. before: spent by earlier sessions of the run."""
         self.budget = budget
+        self._limits = {
+            field.name: limit
+            for field in fields(budget)
+            if (limit := getattr(budget, field.name)) is not None
+        }
         self._clock = clock
         self._spent = before or Spent()
         self._started = clock() - self._spent.seconds
@@ -97,18 +102,13 @@ class Ledger:
 
     def exhausted(self) -> str | None:
         """Name of the limit that forbids one more call, or None."""
-        spent = self._spent
-        used = {
-            "calls": spent.calls + self.in_flight,
-            "tokens": spent.tokens,
-            "seconds": self.seconds,
-            "usd": spent.usd,
-        }
-        for name, amount in used.items():
-            limit = getattr(self.budget, name)
-            if limit is not None and amount >= limit:
-                return name
-        return None
+        return next((name for name, limit in self._limits.items() if self._used(name) >= limit), None)
+
+    def _used(self, name: str) -> float:
+        """How much of a limit is taken."""
+        if name == "calls":
+            return self._spent.calls + self.in_flight
+        return self.seconds if name == "seconds" else float(getattr(self._spent, name))
 
     def reserve(self) -> None:
         """Announce a call. Raises BudgetExhausted if it may not be made."""

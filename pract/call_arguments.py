@@ -8,10 +8,11 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from pract.records import packed
 from pract.types import ActionSpec
 
 MAX_ARGUMENTS = 4_000
-"""Characters that the arguments of one call may have."""
+"""Characters that the arguments of one call may have as JSON without spaces."""
 MAX_DEPTH = 32
 """Levels of lists and objects that they may have; Python itself gives up at some hundred."""
 MAX_ENDS = 16
@@ -88,7 +89,7 @@ def too_large(arguments: Mapping[str, Any]) -> str:
     """`too long` or `nested too deep`, or an empty text."""
     if deeper(arguments):
         return "nested too deep"
-    return "too long" if len(_ENCODE(arguments)) > MAX_ARGUMENTS else ""
+    return "too long" if len(packed(arguments).decode()) > MAX_ARGUMENTS else ""
 
 
 def deeper(value: Any, levels: int = MAX_DEPTH) -> bool:

@@ -18,6 +18,8 @@ from pract.types import ActionSpec, Message, Reply, ToolCall
 
 _log = logging.getLogger(__name__)
 
+_QUOTE = json.encoder.encode_basestring_ascii
+
 MAX_TEXT = 200_000
 """Characters of a reply that are kept."""
 
@@ -140,7 +142,7 @@ def _digest(messages: tuple[Message, ...], choices: tuple[str, ...]) -> str:
     hashed = _begun(messages[0]).copy() if messages else hashlib.sha256(b"[[")
     for message in messages[1:]:
         hashed.update(f", {_packed(message)}".encode())
-    hashed.update(f"], {json.dumps(choices)}]".encode())
+    hashed.update(f"], [{', '.join(map(_QUOTE, choices))}]]".encode())
     return hashed.hexdigest()[:16]
 
 
@@ -151,8 +153,10 @@ def _begun(first: Message) -> Any:
 
 
 def _packed(m: Message) -> str:
-    calls = [(call.id, call.name, call.arguments) for call in m.tool_calls]
-    return json.dumps((m.role, m.content, m.tool_call_id, calls))
+    """The JSON `[role, content, tool_call_id, [[id, name, arguments], ...]]`; setting an encoder up takes longer."""
+    calls = [f"[{_QUOTE(c.id)}, {_QUOTE(c.name)}, {_QUOTE(c.arguments)}]" for c in m.tool_calls]
+    answers = "null" if m.tool_call_id is None else _QUOTE(m.tool_call_id)
+    return f"[{_QUOTE(m.role)}, {_QUOTE(m.content)}, {answers}, [{', '.join(calls)}]]"
 
 
 def _outcome(logged: Mapping[str, Any]) -> Reply:
@@ -164,11 +168,13 @@ def _outcome(logged: Mapping[str, Any]) -> Reply:
 def _storable(reply: Reply) -> Reply:
     """The reply with its texts cut to a bounded length and fit for UTF-8."""
     text = _clean(reply.text)
+    if text == reply.text and not reply.tool_calls:
+        return reply
     calls = tuple(
         ToolCall(id=_clean(call.id), name=_clean(call.name), arguments=_clean(call.arguments))
         for call in reply.tool_calls[:16]
     )
-    return reply if text == reply.text and not calls else replace(reply, text=text, tool_calls=calls)
+    return replace(reply, text=text, tool_calls=calls)
 
 
 def _clean(text: str) -> str:

@@ -87,25 +87,31 @@ def refuse_unreadable(actions: Sequence[ActionSpec], calls: str) -> None:
             )
 
 
-def parse_reply(reply: Reply, actions: Sequence[ActionSpec]) -> Call | ParseError:
+def by_name(actions: Sequence[ActionSpec]) -> dict[str, ActionSpec]:
+    """The actions under their names in small letters, as replies are read by."""
+    return {spec.name.lower(): spec for spec in actions}
+
+
+def parse_reply(reply: Reply, known: Mapping[str, ActionSpec]) -> Call | ParseError:
     """The call that a reply makes, native tool calls before text. Names are matched without regard to case.
+
+    known: the actions `by_name`.
 
     Of a reply that was cut off at its longest, a call that is not closed is not made: half an answer would be given.
     """
     cut = reply.finish_reason == "length"
     if reply.tool_calls:
         first = reply.tool_calls[0]
-        spec = {spec.name.lower(): spec for spec in actions}.get(first.name.lower())
+        spec = known.get(first.name.lower())
         if spec is None:
-            return _unknown(first.name, actions)
+            return _unknown(first.name, known)
         arguments = read_arguments(spec, first.arguments.strip() or "{}", cut=cut)
         return _finish(spec, arguments, reply.text.strip(), cut)
-    return parse_text(reply.text, actions, cut=cut)
+    return parse_text(reply.text, known, cut=cut)
 
 
-def parse_text(text: str, actions: Sequence[ActionSpec], *, cut: bool = False) -> Call | ParseError:
-    """The call that a text makes; cut: whether it was cut off at its longest."""
-    known = {spec.name.lower(): spec for spec in actions}
+def parse_text(text: str, known: Mapping[str, ActionSpec], *, cut: bool = False) -> Call | ParseError:
+    """The call that a text makes; cut: whether it was cut off at its longest. known: the actions `by_name`."""
     text = encodable(text[:MAX_REPLY])
     lines = text.splitlines()
     unknown, alone = "", 0
@@ -129,8 +135,8 @@ def parse_text(text: str, actions: Sequence[ActionSpec], *, cut: bool = False) -
     if found is not None:
         return found
     if unknown:
-        return _unknown(unknown, actions)
-    return _bare_name(lines, known, cut) or _nothing(text, actions)
+        return _unknown(unknown, known)
+    return _bare_name(lines, known, cut) or _nothing(text, known)
 
 
 def _in_turn(lines: Sequence[str]) -> Iterator[int]:
@@ -233,16 +239,16 @@ def _thought(lines: Sequence[str]) -> str:
     return _THOUGHT.sub("", " ".join(" ".join(words).split()))
 
 
-def _unknown(name: str, actions: Sequence[ActionSpec]) -> ParseError:
-    names = [spec.name for spec in actions]
+def _unknown(name: str, known: Mapping[str, ActionSpec]) -> ParseError:
+    names = [spec.name for spec in known.values()]
     near = get_close_matches(name[:60], names, n=1, cutoff=0.75)
     meant = f" Did you mean {near[0]}?" if near else ""
     message = f"There is no action {name[:60]!r}.{meant} The actions are: {', '.join(names)}."
     return ParseError(kind=UNKNOWN_ACTION, message=message)
 
 
-def _nothing(text: str, actions: Sequence[ActionSpec]) -> ParseError:
-    form = f" Write one action, like {call_form(actions[0])}." if actions else ""
+def _nothing(text: str, known: Mapping[str, ActionSpec]) -> ParseError:
+    form = f" Write one action, like {call_form(next(iter(known.values())))}." if known else ""
     if not text.strip():
         return ParseError(kind=NO_ACTION, message=f"The reply was empty.{form}")
     return ParseError(kind=INVALID_FORMAT, message=f"No action was found in the reply.{form}")

@@ -231,10 +231,10 @@ def call_form(spec: ActionSpec) -> str:
 
 def call_text(action: Action) -> str:
     """A call as the agent writes it: `search[{"query": "red shoes"}]`."""
-    pairs = (  # each turn writes all calls before it again, so the encoder is not set up for every text
+    pairs = [  # each turn writes all calls before it again, so the encoder is not set up for every text
         f"{_QUOTE(name)}: {_QUOTE(value) if type(value) is str else _ENCODE(value)}"
         for name, value in action.arguments.items()
-    )
+    ]
     return f"{action.name}[{{{', '.join(pairs)}}}]"
 
 

@@ -28,7 +28,7 @@ def to_json(value: Any) -> Any:
         return {name: to_json(getattr(value, name)) for name in names}
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):  # to ask for the abstract type takes long
         if not all(isinstance(key, str) for key in value):
             raise TypeError(f"JSON keys must be text, not {list(value)!r}")
         return {key: to_json(item) for key, item in value.items()}

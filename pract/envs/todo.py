@@ -132,6 +132,11 @@ class TodoList:
             "completed": sorted(self.completed),
         }
 
+    def equals(self, expected: Mapping[str, Any]) -> bool:
+        """Whether the list is the expected one in all that this tells."""
+        now = self.snapshot()
+        return all(now[part] == expected[part] for part in expected)
+
     def _project(self, key: str) -> dict[str, Any]:
         if key not in self.projects:
             raise Refused(f"There is no project with id {key[:40]!r}; get_projects lists them.")
@@ -193,13 +198,12 @@ class Todo(FunctionTools):
         return TodoList(self._projects, setting["date"], setting["place"])
 
     def _judge(self, task: Task, world: TodoList) -> Verdict:
-        expected, now = task.data["state"], world.snapshot()
-        reached = all(now[part] == expected[part] for part in expected)
-        needed, left = world.needed, _left(world, expected)
-        asks = task.data["answer"] != DONE
+        expected, asks = task.data["state"], task.data["answer"] != DONE
         answered = world.finished and (not asks or same_answer(world.answer, task.data["answer"]))
+        score = float(answered and world.equals(expected))
+        needed, left = world.needed, _left(world, expected)
         share = max(0.0, 1 - left / needed) / (1 + asks) if needed else 0.0
-        return Verdict(score=float(reached and answered), progress=max(share, float(reached and answered)))
+        return Verdict(score=score, progress=max(share, score))
 
 
 @cache  # episodes at once have an object each, and need not have a copy of the tasks each

@@ -18,6 +18,8 @@ import httptools
 from pract.records import packed
 
 _HEAD_LIMIT = 65536
+_BUFFER = 16384
+"""Bytes read at once; most replies are shorter."""
 _IN_PATHS = "/%:?=&~+!$,;'()*[]"
 
 Address = tuple[str, int]
@@ -72,13 +74,17 @@ class PlainSender:
         address, head = self._heads.get((method, path)) or self._head(method, path)
         content = b"" if body is None else packed(body)
         packet = b"%sContent-Length: %d\r\n\r\n%s" % (head, len(content), content)
-        connection = self._reusable(address)
-        if connection is not None:
+        while True:
+            connection = self._reusable(address) or await self._connect(address)
             try:
-                return await self._exchange(connection, address, packet)
-            except _Stale:
-                pass
-        return await self._exchange(await self._connect(address), address, packet)
+                return await connection.ask(packet, self._timeout_seconds)
+            except _Stale:  # which a new connection never is
+                continue
+            finally:  # also when cancelled: half a reply may still be on its way
+                if connection.reusable:
+                    self._idle.setdefault(address, []).append(connection)
+                else:
+                    connection.close()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -114,74 +120,85 @@ class PlainSender:
                 return connection
         return None
 
-    async def _exchange(self, connection: "_Connection", address: Address, packet: bytes) -> Answer:
-        try:
-            return await connection.exchange(packet, self._timeout_seconds)
-        finally:  # also when cancelled: half a reply may still be on its way
-            if connection.reusable:
-                self._idle.setdefault(address, []).append(connection)
-            else:
-                connection.close()
-
 
 class _Stale(Exception):
     """A reused connection had been closed at the other end before anything came back."""
 
 
-class _Connection(asyncio.Protocol):
-    """One kept-alive HTTP/1.1 connection."""
+class _Connection(asyncio.BufferedProtocol):
+    """One kept-alive HTTP/1.1 connection.
+
+    It reads into a buffer of its own: for the other kind of protocol the event loop asks the system for 256 kB of
+    memory and gives it back with every reply.
+    """
 
     _transport: asyncio.Transport
 
     def __init__(self, max_bytes: int) -> None:
+        self._loop = asyncio.get_running_loop()
         self._max_bytes = max_bytes
+        self._buffer = memoryview(bytearray(_BUFFER))
         self._used = False
         self._reply: _Reply | None = None
         self._answered: asyncio.Future[Answer] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._expires = 0.0
         self.reusable = False
         """Whether its last exchange is over and both sides keep it open."""
 
-    async def exchange(self, packet: bytes, seconds: float) -> Answer:
-        """Send a request; its answer. Raises TimeoutError if that is not whole in so many seconds."""
-        loop = asyncio.get_running_loop()
+    def ask(self, packet: bytes, seconds: float) -> "asyncio.Future[Answer]":
+        """Send a request; its answer to come. That raises TimeoutError if it is not whole in so many seconds.
+
+        seconds: the same for all requests over this connection. One timer serves them all, because setting one and
+        cancelling it takes as long as reading a reply.
+        """
         self.reusable = False
         self._reply = _Reply(self._max_bytes)
-        self._answered = loop.create_future()
+        self._answered = self._loop.create_future()
         self._transport.write(packet)
-        expiry = loop.call_later(seconds, self._expire)  # `asyncio.timeout` takes ten times the work
-        try:
-            answer = await self._answered
-        finally:
-            expiry.cancel()
-        self._used = True
-        return answer
+        self._expires = self._loop.time() + seconds
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._expires, self._expire)
+        return self._answered
 
     def _expire(self) -> None:
-        if self._answered is not None and not self._answered.done():
+        self._timer = None
+        if self._answered is None or self._answered.done():
+            return
+        if self._loop.time() < self._expires:  # it was set for an earlier request
+            self._timer = self._loop.call_at(self._expires, self._expire)
+        else:
             self._answered.set_exception(TimeoutError())
 
     def close(self) -> None:
         """Close it; an answer still on its way is thrown away."""
         self._answered = None
+        if self._timer is not None:
+            self._timer.cancel()
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The event loop's."""
         self._transport = cast(asyncio.Transport, transport)  # of uvloop's and the like it is no subclass
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """The event loop's: where to put what comes."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """The event loop's: more of the reply."""
         if self._reply is None or self._answered is None or self._answered.done():
             self.reusable = False  # nothing was asked
             self._transport.abort()
             return
         try:
-            whole = self._reply.feed(data)
+            whole = self._reply.feed(self._buffer[:nbytes])
         except (ReplyTooLong, GarbledReply) as error:
             self._answered.set_exception(error)
             return
         if whole:
             self.reusable = self._reply.keeps_alive
+            self._used = True
             self._answered.set_result(self._reply.answer())
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -221,7 +238,7 @@ class _Reply:
         framed = "content-length" in self._headers or "transfer-encoding" in self._headers
         return self._headed and not framed
 
-    def feed(self, data: bytes) -> bool:
+    def feed(self, data: memoryview) -> bool:
         """Take in more bytes; whether the reply is whole. Raises ReplyTooLong, GarbledReply."""
         self._read += len(data)
         try:

@@ -152,7 +152,13 @@ class Session:
         *,
         tools_offered: bool,
     ) -> T:
-        answer = await self._send(method, path, body)
+        try:
+            answer = await self._sender.send(method, path, body)
+        except TimeoutError:
+            said = f"no whole reply from {self.base_url} in {self._limits.timeout_seconds:g} s"
+            raise _Failed(ChatErrorKind.TIMEOUT, said) from None
+        except (OSError, EOFError, ReplyTooLong, GarbledReply) as error:
+            raise _broken_connection(error, self.base_url) from None
         if answer.status != 200:
             kind, said = wire.classify(answer.status, answer.content, tools_offered=tools_offered)
             asked = retry_after(answer.headers)
@@ -164,17 +170,6 @@ class Session:
             return read(wire.decode_json(answer.content))
         except ChatError as error:
             raise _Failed(error.kind, error.message) from None
-
-    async def _send(self, method: str, path: str, body: wire.Json | None) -> Answer:
-        try:
-            return await self._sender.send(method, path, body)
-        except TimeoutError:
-            raise _Failed(
-                ChatErrorKind.TIMEOUT,
-                f"no whole reply from {self.base_url} in {self._limits.timeout_seconds:g} s",
-            ) from None
-        except (OSError, EOFError, ReplyTooLong, GarbledReply) as error:
-            raise _broken_connection(error, self.base_url) from None
 
 
 def _sender(base_url: str, key: str | None, limits: Limits) -> Sender:

@@ -5,9 +5,11 @@ What a server sends is never trusted: every oddity becomes a ChatError of a name
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from pract.llm.base import ChatError, ChatErrorKind, estimate_tokens
 from pract.types import ActionSpec, Message, Reply, ToolCall, sum_told
@@ -74,7 +76,7 @@ def decode_json(body: bytes) -> Json:
     if not body.strip():
         raise ChatError(ChatErrorKind.BAD_RESPONSE, "the reply is empty")
     try:
-        data = json.loads(body.decode("utf-8"))
+        data = _decoded(body)
     except UnicodeDecodeError as error:
         raise ChatError(
             ChatErrorKind.BAD_RESPONSE, f"the reply is not UTF-8 (byte {error.start} of {len(body)})"
@@ -86,6 +88,14 @@ def decode_json(body: bytes) -> Json:
     if not isinstance(data, dict):
         raise ChatError(ChatErrorKind.BAD_RESPONSE, f"the reply is not a JSON object: {excerpt(body)}")
     return data
+
+
+def _decoded(body: bytes) -> Any:
+    """The JSON value. Raises UnicodeDecodeError, ValueError or RecursionError."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:  # it takes no NaN and no lone surrogate, which some servers write
+        return json.loads(body.decode("utf-8"))
 
 
 def prompt_tokens_of(prompt: Sequence[Message], tools: Sequence[ActionSpec]) -> int:
@@ -199,9 +209,9 @@ def _tool_calls(found: Any) -> tuple[ToolCall, ...]:
 
 def _usage(found: Any) -> tuple[int, int, int | None]:
     """Prompt, completion and cached tokens; zero where the server is silent or talks nonsense, of cached ones None."""
-    usage = found if isinstance(found, Mapping) else {}
+    usage = found if isinstance(found, dict) else {}
     details = usage.get("prompt_tokens_details")
-    details = details if isinstance(details, Mapping) else {}
+    details = details if isinstance(details, dict) else {}
     prompt, cached = _count(usage.get("prompt_tokens")) or 0, _count(details.get("cached_tokens"))
     completion = _count(usage.get("completion_tokens")) or 0
     if prompt:  # some servers count reasoning in the total alone

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from pract.parsing import Call, ParseError, parse_reply, parse_text
+from pract.parsing import Call, ParseError, by_name, parse_reply, parse_text
 from pract.types import Action, ActionSpec, Reply, ToolCall
 from tests.pract.fakes import LOOK, OPEN, TAKE
 
-ACTIONS = (LOOK, TAKE, OPEN)
+ACTIONS = by_name((LOOK, TAKE, OPEN))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ CREATE = ActionSpec(
     ],
 )
 def test_an_argument_may_be_called_like_a_part_of_a_call(text: str) -> None:
-    outcome = parse_text(text, [CREATE])
+    outcome = parse_text(text, by_name([CREATE]))
     assert outcome == Call(action=Action(name="create", arguments={"name": "x", "input": "y"}))
 
 
@@ -167,14 +167,14 @@ def test_a_whole_call_of_a_reply_that_was_cut_off_is_made(text: str) -> None:
 
 def test_a_name_at_the_end_of_a_reply_that_was_cut_off_is_a_call_if_no_argument_can_follow() -> None:
     assert parse_text("look", ACTIONS, cut=True) == Call(action=Action(name="look"))
-    assert parse_text("create", [CREATE]) == Call(action=Action(name="create"))
-    assert isinstance(parse_text("create", [CREATE], cut=True), ParseError)
+    assert parse_text("create", by_name([CREATE])) == Call(action=Action(name="create"))
+    assert isinstance(parse_text("create", by_name([CREATE]), cut=True), ParseError)
 
 
 def test_inner_quotes_are_not_guessed_at_where_there_are_two_arguments() -> None:
     two = {"type": "object", "properties": {"key": {"type": "string"}, "door": {"type": "string"}}}
     spec = ActionSpec(name="fit", description="Try a key.", parameters=two)
-    found = parse_text('fit[{"key": "9" nail", "door": "red"}]', [spec])
+    found = parse_text('fit[{"key": "9" nail", "door": "red"}]', by_name([spec]))
     assert isinstance(found, ParseError)
     assert found.kind == "invalid_format"
 
@@ -325,7 +325,7 @@ def test_ten_thousand_fuzzed_replies_raise_nothing() -> None:
         reply = Reply(text=text)
         if draw.random() < 0.2:
             reply = Reply(text="", tool_calls=(ToolCall(id="", name=draw.choice(PIECES), arguments=text),))
-        outcome = parse_reply(reply, (*ACTIONS, wide))
+        outcome = parse_reply(reply, by_name([*ACTIONS.values(), wide]))
         if isinstance(outcome, Call):
             json.dumps(dict(outcome.action.arguments), allow_nan=False).encode()
             kinds.add(outcome.action.name)

@@ -29,14 +29,14 @@ class ArgumentReader:
         Numbers, booleans, lists and objects written as text are read as what the schema asks for, because
         that is how most models write them.
         """
+        if arguments.keys() == self._plain and all(type(value) is str for value in arguments.values()):
+            return writable(dict(arguments)), ""
         if deeper(arguments):
             return {}, TOO_DEEP
         clean = writable(dict(arguments))
         values = {name: _coerced(value, self._properties.get(name, {})) for name, value in clean.items()}
         if deeper(values):  # a text may hold as much
             return {}, TOO_DEEP
-        if values.keys() == self._plain and all(type(value) is str for value in values.values()):
-            return values, ""
         error = next(iter(self._validator.iter_errors(values)), None)
         if error is None:
             return values, ""
@@ -65,7 +65,7 @@ def shortened(text: str, limit: int = 3 * LONGEST_VALUE) -> str:
 def writable(value: Any) -> Any:
     """The value with lone surrogates replaced, which JSON lets a model write but no file can hold."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, list):
         return [writable(item) for item in value]
     if isinstance(value, dict):

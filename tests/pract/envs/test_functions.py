@@ -1,5 +1,6 @@
 """The function adapter and the contract check, on a counter; no data, no model."""
 
+import json
 import random
 from dataclasses import replace
 from typing import Any
@@ -163,7 +164,7 @@ def test_an_exception_for_an_agents_mistake_is_let_through_as_a_broken_environme
 
 def test_arguments_that_need_no_validation_are_judged_as_the_schema_would() -> None:
     draw = random.Random(0)
-    unlike: list[Any] = ["x", "", "2031-01-01", 1, 2.5, None, True, [], {}]
+    unlike: list[Any] = ["x", "", "é \ud800", "2031-01-01", 1, 2.5, None, True, [], {}]
     for kind in (Todo, HotpotQA, WebShop):
         for spec in kind().actions():
             reader, validator = ArgumentReader(spec), Draft202012Validator(dict(spec.parameters))
@@ -172,6 +173,7 @@ def test_arguments_that_need_no_validation_are_judged_as_the_schema_would() -> N
                 given = {name: draw.choice(unlike) for name in names if draw.random() < 0.6}
                 values, problem = reader.read(given)
                 assert (problem == "") == validator.is_valid(values)
+                assert json.dumps(values, ensure_ascii=False).encode()
 
 
 def test_a_stamp_says_which_environment_it_is() -> None:

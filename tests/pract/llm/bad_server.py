@@ -41,6 +41,10 @@ class Server:
     in_flight: int = 0
     most_in_flight: int = 0
     port: int = 0
+    loop: asyncio.AbstractEventLoop | None = None
+    """Where it runs, in a thread of its own."""
+    connections: int = 0
+    """Made by clients so far."""
     keep: bool = True
     """Whether to remember bodies and headers."""
     open: set[Any] = field(default_factory=set)
@@ -50,6 +54,11 @@ class Server:
 
     def url(self, mode: str) -> str:
         return f"http://127.0.0.1:{self.port}/{mode}/v1"
+
+    def hang_up(self) -> None:
+        """Close every connection."""
+        assert self.loop is not None
+        asyncio.run_coroutine_threadsafe(_abort(self), self.loop).result()
 
 
 def packet(status: int, body: bytes, *extra: str) -> bytes:
@@ -203,6 +212,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
         self.server.open.add(self.transport)
+        self.server.connections += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server.open.discard(self.transport)
@@ -245,7 +255,7 @@ def running() -> Iterator[Server]:
     listener = loop.run_until_complete(
         loop.create_server(lambda: Connection(server), "127.0.0.1", 0, backlog=256)
     )
-    server.port = listener.sockets[0].getsockname()[1]
+    server.port, server.loop = listener.sockets[0].getsockname()[1], loop
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
@@ -259,6 +269,10 @@ def running() -> Iterator[Server]:
 
 async def _end(server: Server, listener: asyncio.Server) -> None:
     listener.close()
+    await _abort(server)
+
+
+async def _abort(server: Server) -> None:
     for transport in list(server.open):
         transport.abort()
     await asyncio.sleep(0.01)  # until the sockets are closed

@@ -1,6 +1,7 @@
 """Reading what servers send, as pure functions. No server."""
 
 import json
+import math
 import random
 from typing import Any
 
@@ -198,6 +199,12 @@ def test_fuzzed_bodies_end_in_a_reply_or_a_chat_error() -> None:
     assert len(errors) > 100
     assert {error.kind for error in errors} == {ChatErrorKind.BAD_RESPONSE}
     assert all(str(error).isprintable() for error in errors)
+
+
+def test_what_strict_readers_of_json_refuse_is_read() -> None:
+    data = wire.decode_json(b'{"score": NaN, "text": "\\ud800", "count": 99999999999999999999}')
+    assert math.isnan(data["score"])
+    assert (data["text"], data["count"]) == ("\ud800", 99999999999999999999)
 
 
 def test_the_text_ends_before_the_first_stop() -> None:
