@@ -1,7 +1,7 @@
 """What a training step will need, from the model's sizes alone: bytes, multiplications, seconds. Pure arithmetic.
 
-Counted are tensors: what the libraries themselves take (about 0.5 GB of code and buffers) is not. The activations are
-those that autograd keeps in a Llama-like layer with fused attention, in elements a token:
+Counted are tensors; what the libraries hold beside them (about 0.6 GiB, where memory is a processor's) is left to the
+caller. The activations are those that autograd keeps in a Llama-like layer with fused attention, in elements a token:
 
     6h + 2a + 2g + 4m + heads + 2     all weights trained; h width, a query width, g key width, m width of the MLP
     4h + 2a + 2g + 4m + heads + 2 + 7r     LoRA of rank r: frozen norms need not remember their results

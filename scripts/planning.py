@@ -46,7 +46,17 @@ CHARACTERS = 4
 """Of a token, about: the plan reads no tokenizer."""
 TEMPLATE_TOKENS = 30
 """Of a chat template around a prompt, about."""
-MEMORY_PARTS = ("weights", "reference", "sampler", "optimizer", "update", "sampling", "vllm", "peak")
+MEMORY_PARTS = (
+    "weights",
+    "reference",
+    "sampler",
+    "optimizer",
+    "update",
+    "sampling",
+    "vllm",
+    "libraries",
+    "peak",
+)
 MOMENTS: dict[str, tuple[int, int | None]] = {
     "sgd": (0, None),
     "adafactor": (0, None),
@@ -71,6 +81,7 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     """
     check_config(cfg)
     examples = list(build_task(cfg).examples("train"))[: cfg.limit]
+    imported = libraries() if on_processor(cfg) else 0.0
     config = instantiate(cfg.model, _convert_="all")
     if not isinstance(config, ModelConfig):
         raise InputError(
@@ -95,10 +106,13 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
         head_chunk=None if on_processor(cfg) else GPU_CHUNK,
     )
     memory = memory_parts(model, replace(mean_work, prompt=max(lengths)))
+    memory["libraries"] = imported
+    memory["peak"] += memory["libraries"]
     objective = instantiate(cfg.objective)
     most = None
     if objective.score_stop and not mean_work.packed:
         most = memory_parts(model, replace(mean_work, prompt=max(lengths), side_rows=True))["peak"]
+        most += memory["libraries"]
     seconds = time_parts(model, mean_work, hardware)
     steps = steps_of(cfg, objective, sampling, examples)
     show(model, hardware, mean_work, max(lengths), memory, seconds, steps, most)
@@ -116,6 +130,15 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
 def on_processor(cfg: DictConfig) -> bool:
     """Whether the plan is for this machine's processor."""
     return not cfg.hardware and not torch.cuda.is_available()
+
+
+def libraries() -> float:
+    """Bytes that a run holds on this processor before it loads a model: what it imports, and what it has read."""
+    import psutil
+
+    import scripts.training  # noqa: F401
+
+    return float(psutil.Process().memory_info().rss)
 
 
 def packs(
@@ -288,7 +311,7 @@ def show(
     for column in ("what", "figure"):
         table.add_column(column, justify="left" if column == "what" else "right")
     for part in MEMORY_PARTS:
-        if memory[part] or part not in ("sampler", "vllm"):
+        if memory[part] or part not in ("sampler", "vllm", "libraries"):
             table.add_row(f"memory: {part}", f"{memory[part] / 2**30:.2f} GiB")
     for part, value in seconds.items():
         table.add_row(f"time: {part}", f"{value:.1f} s")
@@ -297,7 +320,8 @@ def show(
     console.print(table)
     console.print(
         f"{rows} rationales a step of at most {work.rationale} tokens; prompts of about {work.prompt} tokens, the "
-        f"longest {longest}. Memory counts tensors at the longest prompt; time takes every rationale at its limit "
+        f"longest {longest}. Memory counts tensors at the longest prompt"
+        f"{', and what the libraries hold' if memory['libraries'] else ''}; time takes every rationale at its limit "
         "and leaves evaluation out."
     )
     if most is not None:

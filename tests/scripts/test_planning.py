@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import psutil
 import pytest
 from hydra import compose, initialize_config_module
 
 import scripts.entry  # noqa: F401 - registers the resolvers
 from latro.errors import InputError
 from latro.hardware import hardware_given
-from scripts.planning import plan, probe, tokens
+from scripts.planning import libraries, plan, probe, tokens
 from tests.latro.tiny_models import tiny_folder, tiny_model, tiny_tokenizer
 
 
@@ -210,3 +211,22 @@ def test_a_processor_is_measured_in_a_moment() -> None:
 
 def test_a_token_has_about_four_characters() -> None:
     assert tokens("What is 2 + 2?") == 4
+
+
+def test_on_this_processor_what_the_libraries_hold_is_part_of_the_peak(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scripts.planning.on_processor", lambda cfg: not cfg.hardware)
+    monkeypatch.setattr("scripts.planning.probe", lambda: hardware_given("1e9,1e9,1"))
+    monkeypatch.setattr("scripts.planning.libraries", lambda: 6e8)
+    common = ("task=running_sums", "model=base", f"model.path={folder}", "model.dtype=float32", "limit=24")
+    here = plan(composed(*common))["memory"]
+    assert "memory: libraries │ 0.56 GiB" in capsys.readouterr().out
+    there = plan(composed(*common, "hardware=T4"))["memory"]
+    assert "libraries" not in capsys.readouterr().out
+    assert (here["libraries"], there["libraries"]) == (6e8, 0)
+    assert here["peak"] == here["resident"] + max(here["update"], here["sampling"]) + 6e8
+
+
+def test_what_the_libraries_hold_is_measured() -> None:
+    assert 2e8 < libraries() == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
