@@ -12,7 +12,7 @@ from pract.records import packed
 from pract.types import ActionSpec
 
 MAX_ARGUMENTS = 4_000
-"""Characters that the arguments of one call may have as JSON without spaces."""
+"""Characters that the arguments of one call may have."""
 MAX_DEPTH = 32
 """Levels of lists and objects that they may have; Python itself gives up at some hundred."""
 MAX_ENDS = 16
@@ -89,7 +89,11 @@ def too_large(arguments: Mapping[str, Any]) -> str:
     """`too long` or `nested too deep`, or an empty text."""
     if deeper(arguments):
         return "nested too deep"
-    return "too long" if len(packed(arguments).decode()) > MAX_ARGUMENTS else ""
+    if (
+        2 * len(packed(arguments)) <= MAX_ARGUMENTS
+    ):  # spaces lengthen it by half at most, and an encoder takes long
+        return ""
+    return "too long" if len(_ENCODE(arguments)) > MAX_ARGUMENTS else ""
 
 
 def deeper(value: Any, levels: int = MAX_DEPTH) -> bool:

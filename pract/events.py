@@ -113,7 +113,7 @@ class EventLog:
         """Write one event; after the return it survives the end of the process. data: a record or JSON."""
         if self._file is None:
             return
-        line = {"key": key, "kind": kind, "at": int(at * 1000) / 1000, "data": data}
+        line = {"key": key, "kind": kind, "at": int(at * 1000 + 0.5) / 1000, "data": data}
         self._file.write(packed(line) + b"\n")
         self._file.flush()
 

@@ -75,6 +75,6 @@ def show_devices(
             table.add_row(*cells(row))
         console.print(table)
     console.print(
-        f"Arithmetic, not a measurement: {links.node} devices a node, {links.inside / 1e9:.0f} GB/s into a device"
-        f" within it, {links.between / 1e9:.0f} GB/s into a node."
+        f"Arithmetic, not a measurement; memory is that of tensors. {links.node} devices a node, "
+        f"{links.inside / 1e9:.0f} GB/s into a device within it, {links.between / 1e9:.0f} GB/s into a node."
     )

@@ -74,12 +74,13 @@ class PlainSender:
         address, head = self._heads.get((method, path)) or self._head(method, path)
         content = b"" if body is None else packed(body)
         packet = b"%sContent-Length: %d\r\n\r\n%s" % (head, len(content), content)
+        reused = self._reusable(address)
         while True:
-            connection = self._reusable(address) or await self._connect(address)
+            connection = reused or await self._connect(address)
             try:
                 return await connection.ask(packet, self._timeout_seconds)
-            except _Stale:  # which a new connection never is
-                continue
+            except _Stale:  # which a new connection never is, so that a request goes out twice at most
+                reused = None
             finally:  # also when cancelled: half a reply may still be on its way
                 if connection.reusable:
                     self._idle.setdefault(address, []).append(connection)
@@ -173,9 +174,14 @@ class _Connection(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Close it; an answer still on its way is thrown away."""
         self._answered = None
+        self._cancel_timer()
+        self._transport.abort()
+
+    def _cancel_timer(self) -> None:
+        """It would keep the connection in memory."""
         if self._timer is not None:
             self._timer.cancel()
-        self._transport.abort()
+            self._timer = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The event loop's."""
@@ -204,6 +210,7 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The event loop's: what was still asked for fails, unless the end of the connection is the reply's end."""
         self.reusable = False
+        self._cancel_timer()
         if self._reply is None or self._answered is None or self._answered.done():
             return
         if error is None and self._reply.ends_with_connection:

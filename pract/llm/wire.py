@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from pract.llm.base import ChatError, ChatErrorKind, estimate_tokens
 from pract.types import ActionSpec, Message, Reply, ToolCall, sum_told
 
@@ -76,7 +74,9 @@ def decode_json(body: bytes) -> Json:
     if not body.strip():
         raise ChatError(ChatErrorKind.BAD_RESPONSE, "the reply is empty")
     try:
-        data = _decoded(body)
+        data = json.loads(
+            body.decode("utf-8")
+        )  # orjson is quicker, and makes floats of whole numbers beyond 64 bits
     except UnicodeDecodeError as error:
         raise ChatError(
             ChatErrorKind.BAD_RESPONSE, f"the reply is not UTF-8 (byte {error.start} of {len(body)})"
@@ -88,14 +88,6 @@ def decode_json(body: bytes) -> Json:
     if not isinstance(data, dict):
         raise ChatError(ChatErrorKind.BAD_RESPONSE, f"the reply is not a JSON object: {excerpt(body)}")
     return data
-
-
-def _decoded(body: bytes) -> Any:
-    """The JSON value. Raises UnicodeDecodeError, ValueError or RecursionError."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:  # it takes no NaN and no lone surrogate, which some servers write
-        return json.loads(body.decode("utf-8"))
 
 
 def prompt_tokens_of(prompt: Sequence[Message], tools: Sequence[ActionSpec]) -> int:

@@ -1,6 +1,7 @@
 """`plan=true`: what a run will need, from configuration files alone."""
 
 import json
+import sys
 from pathlib import Path
 
 import psutil
@@ -228,5 +229,7 @@ def test_on_this_processor_what_the_libraries_hold_is_part_of_the_peak(
     assert here["peak"] == here["resident"] + max(here["update"], here["sampling"]) + 6e8
 
 
-def test_what_the_libraries_hold_is_measured() -> None:
+def test_what_the_libraries_hold_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "scripts.training", raising=False)
     assert 2e8 < libraries() == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
+    assert "scripts.training" in sys.modules

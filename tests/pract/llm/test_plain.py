@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,39 @@ def test_every_request_over_a_connection_has_the_whole_time(server: Server) -> N
     assert [answer.content for answer in answers] == [GOOD.partition(b"\r\n\r\n")[2]] * 2
     assert 0.5 <= waited < 1.5
     assert server.connections == 1
+
+
+def test_a_request_is_sent_once_more_at_most_when_a_kept_connection_ends_without_an_answer(
+    server: Server,
+) -> None:
+    sender = to(server, 5.0)
+
+    async def asked() -> None:
+        try:
+            await asyncio.gather(*[sender.send("POST", completions(server, "ok~50"), {}) for _ in range(4)])
+            with pytest.raises(EOFError):
+                await sender.send("POST", completions(server, "hang_up"), {})
+        finally:
+            await sender.close()
+
+    asyncio.run(asked())
+    assert server.calls["hang_up"] == 2
+
+
+def test_no_timer_outlives_its_connection(server: Server) -> None:
+    sender = to(server, 600.0)
+
+    async def timers() -> int:
+        try:
+            await sender.send("POST", completions(server, "ok"), {})
+            server.hang_up()
+            await asyncio.sleep(0.1)
+            loop: Any = asyncio.get_running_loop()
+            return sum(not handle.cancelled() for handle in loop._scheduled)
+        finally:
+            await sender.close()
+
+    assert asyncio.run(timers()) == 0
 
 
 def test_idle_connections_that_the_server_closed_are_passed_over(server: Server) -> None:

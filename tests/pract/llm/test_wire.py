@@ -202,9 +202,9 @@ def test_fuzzed_bodies_end_in_a_reply_or_a_chat_error() -> None:
 
 
 def test_what_strict_readers_of_json_refuse_is_read() -> None:
-    data = wire.decode_json(b'{"score": NaN, "text": "\\ud800", "count": 99999999999999999999}')
-    assert math.isnan(data["score"])
-    assert (data["text"], data["count"]) == ("\ud800", 99999999999999999999)
+    assert wire.decode_json(b'{"count": 99999999999999999999}') == {"count": 99999999999999999999}
+    assert wire.decode_json(b'{"text": "\\ud800"}') == {"text": "\ud800"}
+    assert math.isnan(wire.decode_json(b'{"score": NaN}')["score"])
 
 
 def test_the_text_ends_before_the_first_stop() -> None:
