@@ -10,6 +10,7 @@ A matrix product takes two FLOP a weight and token, a backward pass twice a forw
 Seconds assume that a share of what the hardware could do at most is reached; see `UPDATE_SHARE` and `DECODE_SHARE`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -104,6 +105,10 @@ class Work:
     side_rows: bool = False
     """Whether every row's ending departs from the answer line and is scored in a row of its own: the most there are."""
     checkpointing: bool = False
+    prefilled_once: bool = False
+    """Whether a prompt goes through the model once for its K rationales where they are drawn."""
+    prompt_kept_once: bool = False
+    """Whether they share its keys and values there."""
     vllm_samples: bool = False
     """Whether vLLM draws the rationales, and not the policy itself."""
     vllm_bytes: float = 0.0
@@ -284,8 +289,10 @@ def head_bytes(model: ModelSizes, work: Work) -> float:
 def sampling_bytes(model: ModelSizes, work: Work) -> float:
     """Bytes of keys and values of the rows that are decoded together, and of their logits in the sampler."""
     rows = min(work.batch_rows, work.prompts * work.micro_batches * work.K)
-    cache = 2 * model.layers * model.key * (work.prompt + work.rationale) * work.drawing_bytes
-    return rows * (cache + LOGIT_BYTES * model.vocabulary)
+    prompts = math.ceil(rows / work.K) if work.prompt_kept_once else rows
+    columns = rows * work.rationale + prompts * work.prompt
+    cache = 2 * model.layers * model.key * columns * work.drawing_bytes
+    return cache + rows * LOGIT_BYTES * model.vocabulary
 
 
 def flop_parts(model: ModelSizes, work: Work) -> dict[str, float]:
@@ -306,7 +313,7 @@ def flop_parts(model: ModelSizes, work: Work) -> dict[str, float]:
     return {
         "reference": rows * (body * (prompt + work.rationale) + head * work.rationale),
         "update": rows * (body * passes * (prompt + behind) + head * (1 + backward + again) * behind),
-        "prefill": rows * body * work.prompt,
+        "prefill": rows * body * work.prompt / (work.K if work.prefilled_once else 1),
         "decode": rows * (body + head) * work.rationale,
     }
 

@@ -38,7 +38,7 @@ class Findings:
     webshop_steps: float
     """A second of CPU."""
     import_seconds: float
-    """CPU time of `import pract`."""
+    """CPU time of importing what a run does."""
 
 
 def measure(cfg: DictConfig) -> Findings:
@@ -114,7 +114,7 @@ def failures(found: Findings, bars: Mapping[str, float | None], busy_cores: floa
         high.append(("overhead_ms", rate.overhead_ms, f"{rate.episodes} episodes"))
     high.append(("waiting_kb", found.memory.kb_per_episode, f"{found.memory.episodes} episodes"))
     low.append(("webshop_steps", found.webshop_steps, "the oracle's episodes"))
-    high.append(("import_seconds", found.import_seconds, "import pract"))
+    high.append(("import_seconds", found.import_seconds, "import pract.wiring"))
     missed = []
     for side, sign, figures in (("below", 1, low), ("above", -1, high)):
         for name, value, where in figures:
@@ -216,7 +216,7 @@ def main(cfg: DictConfig) -> None:
         f"{alone.exchange_ms:.2f} ms\n"
         f"memory: {memory.kb_per_episode:.0f} kB for each of {memory.episodes} episodes at once; of {memory.queued} "
         f"queued at most {memory.most_ahead} were taken ahead\n"
-        f"webshop: {found.webshop_steps:.0f} steps a second of CPU; import pract: {found.import_seconds:.3f} s\n"
+        f"webshop: {found.webshop_steps:.0f} steps a second of CPU; import pract.wiring: {found.import_seconds:.3f} s\n"
         f"run folder: {run.folder}"
     )
     for missed in failed:

@@ -2,7 +2,7 @@
 
 `published` is the released code's, `stock RLOO` trl's own trainer (of whole steps alone), `ours` what `train_latro`
 runs. `ours, bfloat16 copies` draws the rationales, and scores by the reference, with bfloat16 copies of a float32
-policy, whose own passes stay as they are: what the recipes do where the machine is fast in bfloat16.
+policy, whose own passes stay as they are: two knobs, for machines that are fast in bfloat16.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -123,6 +123,8 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
         )
     if cfg.devices:
         devices = [cfg.devices] if isinstance(cfg.devices, int) else list(cfg.devices)
+        if str(cfg.sharding) != "none":  # processes that share weights draw by `generate`
+            mean_work = replace(mean_work, prefilled_once=False, prompt_kept_once=False)
         show_devices(model, hardware, mean_work, max(lengths), devices, str(cfg.sharding))
     return {"memory": memory, "seconds": seconds, "steps": steps, "hardware": hardware.name}
 
@@ -229,6 +231,8 @@ def work_of(
         share_prompt=scoring.share_prompt,
         rows=scoring.rows,
         checkpointing=bool(cfg.trainer.activation_checkpointing),
+        prefilled_once=sampling.engine == "continuous",
+        prompt_kept_once=sampling.engine == "continuous" and sampling.share_prompt,
     )
 
 

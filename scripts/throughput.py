@@ -303,7 +303,7 @@ def steps_per_second(environment: Environment, tasks: int) -> float:
     return rounds * sum(len(actions) for _, actions in plans) / (time.process_time() - started)
 
 
-def import_seconds(package: str = "pract", runs: int = 3) -> float:
+def import_seconds(package: str = "pract.wiring", runs: int = 3) -> float:
     """CPU seconds to import the package in a fresh process, the best of some. Raises InputError if it brings torch."""
     code = (
         f"import time; t = time.process_time(); import {package}; s = time.process_time() - t\n"

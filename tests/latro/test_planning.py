@@ -261,3 +261,14 @@ def test_bfloat16_is_as_slow_as_float32_where_only_float16_is_computed() -> None
     assert [old.rate(4, "bfloat16"), old.rate(2, "bfloat16"), old.rate(2, "float16")] == [1e12, 1e12, 4e12]
     given = hardware_given("4e12,1e9,10")
     assert [given.rate(4, "bfloat16"), given.rate(2, "bfloat16")] == [4e12, 4e12]
+
+
+def test_rationales_share_a_prompt_where_they_are_drawn() -> None:
+    work = Work(prompts=2, micro_batches=3, K=4, prompt=40, rationale=80, answer=8, batch_rows=10)
+    once = replace(work, prefilled_once=True, prompt_kept_once=True)
+    each = flop_parts(SIZES, work)["prefill"]
+    assert (each, flop_parts(SIZES, once)["prefill"]) == (24 * 40 * 2 * 3 * SIZES.layer, each / 4)
+    apart, shared = (memory_parts(SIZES, one)["sampling"] for one in (work, once))
+    logits = 10 * 12 * 512
+    assert apart == 2 * 3 * 32 * 4 * (10 * 120) + logits
+    assert shared == 2 * 3 * 32 * 4 * (10 * 80 + 3 * 40) + logits  # ten rows are of three prompts

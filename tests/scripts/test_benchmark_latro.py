@@ -8,7 +8,8 @@ import torch
 from omegaconf import OmegaConf
 
 from latro.errors import InputError
-from scripts.benchmark_latro import device_of
+from scripts.benchmark_latro import device_of, gradients_first
+from scripts.benchmark_update import SHAPES, disagreements
 
 
 def test_the_smallest_update_agrees_and_is_ahead():
@@ -16,6 +17,18 @@ def test_the_smallest_update_agrees_and_is_ahead():
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "gradients differ by" in done.stderr
+
+
+def test_gradients_are_compared_even_where_no_update_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert gradients_first(OmegaConf.create({"seed": 0, "device": "cpu"})) == []
+    assert "1.5M, vocabulary 8k: gradients differ by" in capsys.readouterr().err
+    distances = {"ours": 1e-6, "ours, shared prompt": 2e-5, "ours, two passes": float("nan")}
+    assert disagreements(SHAPES["small"][0], distances) == [
+        "1.5M, vocabulary 8k: the gradient of 'ours, shared prompt' differs by 2.0e-05",
+        "1.5M, vocabulary 8k: the gradient of 'ours, two passes' differs by nan",
+    ]
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch):

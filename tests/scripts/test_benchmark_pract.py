@@ -58,7 +58,7 @@ def test_every_bar_that_is_missed_is_named():
         "webshop_steps=10 is below 1000 (the oracle's episodes)",
         "overhead_ms=1.75 is above 1 (64 episodes)",
         "waiting_kb=300 is above 200 (128 episodes)",
-        "import_seconds=1 is above 0.5 (import pract)",
+        "import_seconds=1 is above 0.5 (import pract.wiring)",
     ]
     assert failures(found(rate()), BARS, busy_cores=0.1) == []
     assert failures(found(rate(cpu_ms=2.0)), BARS | {"overhead_ms": None}, busy_cores=0.1) == []
