@@ -44,6 +44,9 @@ from scripts.scaling import show_devices
 
 CHARACTERS = 4
 """Of a token, about: the plan reads no tokenizer."""
+BESIDE = 0.2 * 2**30
+"""Bytes that a run on a processor takes beside tensors and libraries: tokenizer, scratch memory of kernels, what the
+allocator keeps back. Measured, see docs/performance.md."""
 TEMPLATE_TOKENS = 30
 """Of a chat template around a prompt, about."""
 MEMORY_PARTS = (
@@ -135,12 +138,12 @@ def on_processor(cfg: DictConfig) -> bool:
 
 
 def libraries() -> float:
-    """Bytes that a run holds on this processor before it loads a model: what it imports, and what it has read."""
+    """Bytes that a run holds on this processor beside tensors: what it imports and has read, and `BESIDE`."""
     import psutil
 
     import scripts.training  # noqa: F401
 
-    return float(psutil.Process().memory_info().rss)
+    return psutil.Process().memory_info().rss + BESIDE
 
 
 def packs(

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_module
 import scripts.entry  # noqa: F401 - registers the resolvers
 from latro.errors import InputError
 from latro.hardware import hardware_given
-from scripts.planning import libraries, plan, probe, tokens
+from scripts.planning import BESIDE, libraries, plan, probe, tokens
 from tests.latro.tiny_models import tiny_folder, tiny_model, tiny_tokenizer
 
 
@@ -231,5 +231,5 @@ def test_on_this_processor_what_the_libraries_hold_is_part_of_the_peak(
 
 def test_what_the_libraries_hold_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "scripts.training", raising=False)
-    assert 2e8 < libraries() == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
+    assert 2e8 < libraries() == pytest.approx(psutil.Process().memory_info().rss + BESIDE, rel=0.05)
     assert "scripts.training" in sys.modules
