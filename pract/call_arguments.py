@@ -89,9 +89,7 @@ def too_large(arguments: Mapping[str, Any]) -> str:
     """`too long` or `nested too deep`, or an empty text."""
     if deeper(arguments):
         return "nested too deep"
-    if (
-        2 * len(packed(arguments)) <= MAX_ARGUMENTS
-    ):  # spaces lengthen it by half at most, and an encoder takes long
+    if 2 * len(packed(arguments)) <= MAX_ARGUMENTS:  # spaces add half at most, and an encoder takes long
         return ""
     return "too long" if len(_ENCODE(arguments)) > MAX_ARGUMENTS else ""
 

@@ -244,7 +244,7 @@ def update_rows(
     for scheme in SCHEMES:
         warm_up(scheme, model, reference, batch)
     distances, first = compared(model, reference, batch)
-    say(f"{shape.name}: gradients differ by " + ", ".join(f"{d:.1e} ({w})" for w, d in distances.items()))
+    say(distances_told(shape, distances))
     calls = {scheme: partial(update, scheme, model, reference, batch) for scheme in SCHEMES}
     times = alternating(calls, rounds - 1)
     del model, reference, batch, calls
@@ -280,6 +280,11 @@ def update_rows(
     return rows
 
 
+def distances_told(shape: UpdateShape, distances: Mapping[str, float]) -> str:
+    """How far our ways' gradients are from the published scheme's, in a line."""
+    return f"{shape.name}: gradients differ by " + ", ".join(f"{d:.1e} ({w})" for w, d in distances.items())
+
+
 def disagreements(shape: UpdateShape, distances: Mapping[str, float]) -> list[str]:
     """One line for each of our ways whose gradient is not the published scheme's."""
     return [
@@ -293,7 +298,7 @@ def compare_gradients(seed: int, device: str, say: Callable[[str], None]) -> lis
     """The disagreements at the smallest shape, before what is measured without an update of its own."""
     shape = SHAPES["small"][0]
     distances, _ = compared(*build(shape, seed, device))
-    say(f"{shape.name}: gradients differ by " + ", ".join(f"{d:.1e} ({w})" for w, d in distances.items()))
+    say(distances_told(shape, distances))
     return disagreements(shape, distances)
 
 

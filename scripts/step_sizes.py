@@ -67,7 +67,7 @@ SIZES = {
             model="tiny Llama", real=False,
             prompts=12, K=8, max_tokens=48, slots=96, published_prompts=3, least_tokens=0, least_finished=0,
         ),
-        prompts_scored=4, published_scored=3, least_published=1.2, least_stock=1.0,
+        prompts_scored=4, published_scored=3, least_published=1.5, least_stock=1.0,
     ),
     "full": StepSize(
         rollout=RolloutSize(
