@@ -26,7 +26,7 @@ from scripts.entry import script
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from scripts.benchmark_update import UpdateShape
+    from scripts.update_shapes import UpdateShape
 
 CURVES = ("K", "prompt", "rationale", "vocabulary", "hidden", "episodes")
 SCHEMES = ("published", "ours", "rollout")
@@ -84,7 +84,7 @@ def latro_curves(cfg: DictConfig) -> Iterator[Curve]:
     """Of update and rollout, over what `cfg` lists."""
     import torch
 
-    from scripts.benchmark_update import UpdateShape
+    from scripts.update_shapes import UpdateShape
 
     torch.set_num_threads(1)
     base = UpdateShape(name="growth", least_time=0, least_shared=0, least_memory=0, **dict(cfg.base))

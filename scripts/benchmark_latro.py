@@ -4,11 +4,10 @@
     python -m scripts.benchmark_latro size=full output_dir=runs/benchmark_latro
 
 Prints medians of alternating runs: processor time, wall time, peak memory (of updates in a process of its own), FLOPs
-on paper and their share of the machine's measured matrix-product rate, and for rollouts the bytes that have to be read
-as a share of the measured bandwidth. Ratios are of wall time on a quiet machine or a GPU, of processor time where other
-programs use the machine too, as the table says. On a GPU times end when it has done its work, and memory is that of
-its tensors. Exit status 1 when gradients disagree, or when ours is not ahead of the published scheme by as much as the
-shape names.
+and bytes on paper and their shares of the machine's measured matrix-product rate and read bandwidth. Ratios are of wall
+time on a quiet machine or a GPU, of processor time where other programs use the machine too, as the table says. On a
+GPU times end when it has done its work, and memory is that of its tensors. Exit status 1 when gradients disagree, or
+when ours is not ahead of the published scheme by as much as the shape names.
 """
 
 import sys
@@ -37,7 +36,8 @@ Measured = Iterator[tuple[list[dict], list[str]]]
 
 def measure_update(cfg: DictConfig) -> Measured:
     """Scoring and backward pass."""
-    from scripts.benchmark_update import SHAPES, shortened, update_failures, update_rows, varied
+    from scripts.benchmark_update import update_failures, update_rows
+    from scripts.update_shapes import SHAPES, shortened, varied
 
     own = [
         shape for number, shape in enumerate(SHAPES[cfg.size]) if cfg.shapes is None or number in cfg.shapes

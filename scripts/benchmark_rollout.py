@@ -1,7 +1,8 @@
 """Rollouts, the published way and ours: tokens and rationales per second, and memory.
 
 Rates are compared, not times: each scheme decodes the rows that it would decode at once. The published one has the K
-rows of the three prompts of its data loader; ours takes all prompts of a step, in the slots it is given.
+rows of the three prompts of its data loader, trl's the rows of all prompts of a step; ours takes these in the slots it
+is given.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,8 @@ from scripts.measuring import (
     spent_and_peak,
     work_seconds,
 )
-from scripts.published_rollout import published_rollout
+from scripts.memory_traffic import columns_before, decoding_traffic
+from scripts.other_rollouts import published_rollout, stock_rollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,20 +111,24 @@ class Outcome:
     peak_mb: float
 
 
-def published(bench: Bench, size: RolloutSize, seed: int) -> Outcome:
-    """The published scheme on its own batch."""
+OTHERS = {"published": published_rollout, "stock RLOO": stock_rollout}
+"""What decodes one batch by `generate`."""
+
+
+def others(bench: Bench, size: RolloutSize, seed: int, scheme: str) -> Outcome:
+    """The published scheme on its own batch of prompts, or trl's on all of a step."""
     outputs: list[tuple[int, ...]] = []
-    prompts = bench.prompts[: size.published_prompts]
+    prompts = bench.prompts[: size.published_prompts if scheme == "published" else size.prompts]
 
     def call() -> None:
-        outputs[:] = published_rollout(bench.model, bench.encoder, prompts, size.K, size.max_tokens, seed)
+        outputs[:] = OTHERS[scheme](bench.model, bench.encoder, prompts, size.K, size.max_tokens, seed)
 
     taken, peak, forwards = measured(call, bench.model)
     rationales = [cut(bench.encoder, output, bench.markers) for output in outputs]
     return Outcome(
         decoded=sum(map(len, outputs)),
         forwards=forwards,
-        columns=sum(len(output) * (len(output) - 1) // 2 for output in outputs),
+        columns=columns_before(map(len, outputs)),
         kept=sum(len(r.ids) + len(r.ending) for r in rationales),
         rationales=len(rationales),
         finished=sum(r.finished for r in rationales),
@@ -161,7 +167,7 @@ def ours(
     return Outcome(
         decoded=kept,
         forwards=forwards,
-        columns=sum(length * (length - 1) // 2 for length in lengths),
+        columns=columns_before(lengths),
         kept=kept,
         rationales=len(rationales),
         finished=sum(r.finished for r in rationales),
@@ -171,7 +177,7 @@ def ours(
 
 
 SCHEMES: dict[str, Callable[[Bench, RolloutSize, int], Outcome]] = {
-    "published": published,
+    **{scheme: partial(others, scheme=scheme) for scheme in OTHERS},
     "ours": ours,
     COPIES: partial(ours, copies=True),
 }
@@ -252,11 +258,10 @@ def ceilings(
     """
     parameters, column = bench.model.num_parameters(), column_bytes(bench.model.config, dtype.itemsize)
     prompt = sum(map(len, bench.prompts)) / len(bench.prompts)
-    prompt /= 1 if scheme == "published" else size.K
+    prompt /= 1 if scheme in OTHERS else size.K
     flops = [2.0 * parameters * o.decoded for o in outcomes]
-    read = [
-        o.forwards * parameters * dtype.itemsize + column * (o.columns + o.decoded * prompt) for o in outcomes
-    ]
+    weights = parameters * dtype.itemsize
+    read = [decoding_traffic(weights, column, o.forwards, o.columns, o.decoded, prompt) for o in outcomes]
     spent = [o.taken for o in outcomes]
     return {
         "flops": median(flops),

@@ -1,8 +1,8 @@
 """The schemes that decode, by name, and which of ours a bar is held against.
 
-`published` is the released code's, `stock RLOO` trl's own trainer (of whole steps alone), `ours` what `train_latro`
-runs. `ours, bfloat16 copies` draws the rationales, and scores by the reference, with bfloat16 copies of a float32
-policy, whose own passes stay as they are: two knobs, for machines that are fast in bfloat16.
+`published` is the released code's, `stock RLOO` trl's own trainer (of a rollout, `generate` as it calls it), `ours`
+what `train_latro` runs. `ours, bfloat16 copies` draws the rationales, and scores by the reference, with bfloat16 copies
+of a float32 policy, whose own passes stay as they are: two knobs, for machines that are fast in bfloat16.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -8,13 +8,16 @@ quarter of an hour.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import truediv
-from statistics import median
+from statistics import fmean, median
 
 import torch
 
+from latro.planning import Work, model_sizes
+from latro.rollout.limits import column_bytes
 from scripts.benchmark_models import Bench
 from scripts.benchmark_schemes import COPIES, alternating_runs, chosen, held_to_bars, possible
-from scripts.measuring import fair_clock, matmul_rate, work_seconds
+from scripts.measuring import fair_clock, matmul_rate, read_rate, work_seconds
+from scripts.memory_traffic import decoding_traffic, optimizer_traffic, update_traffic
 from scripts.step_schemes import SCHEMES, StepTaken
 from scripts.step_sizes import StepSize
 
@@ -45,7 +48,8 @@ def step_rows(
     own, low = (matmul_rate(kind, device) for kind in (bench.model.dtype, torch.bfloat16))
     rates = {name: (own, low if name == COPIES else own) for name in taken}
     clock = fair_clock([step.taken for step in each] for each in steps.values())
-    rows = [row(size, name, steps[name], bench, rates[name]) | {"clock": clock} for name in taken]
+    reads = read_rate(device)
+    rows = [row(size, name, steps[name], bench, rates[name], reads) | {"clock": clock} for name in taken]
     for each in rows:
         each["times_faster"] = rows[0][f"{clock}_seconds"] / each[f"{clock}_seconds"]
         each["times_less_memory"] = rows[0]["peak_mb"] / each["peak_mb"] if source.real else None
@@ -53,9 +57,17 @@ def step_rows(
 
 
 def row(
-    size: StepSize, scheme: str, steps: Sequence[StepTaken], bench: Bench, rates: tuple[float, float]
+    size: StepSize,
+    scheme: str,
+    steps: Sequence[StepTaken],
+    bench: Bench,
+    rates: tuple[float, float],
+    reads: float,
 ) -> dict:
-    """Medians over the rounds; `rates` are FLOP a second of the policy's own passes, and of all others."""
+    """Medians over the rounds; `rates` are FLOP a second of the policy's own passes, and of all others.
+
+    reads: bytes a second.
+    """
     tokens = median(step.tokens / step.share for step in steps)
     work = flops(size, scheme, bench, tokens)
     least = sum(map(truediv, work, rates))
@@ -72,7 +84,7 @@ def row(
         "peak_mb": max(step.peak_mb for step in steps) if size.rollout.real else None,
         "flops": sum(work),
         "of_matmul_ceiling": least / median(work_seconds(step.whole) for step in steps),
-        "of_bandwidth_ceiling": None,
+        "of_bandwidth_ceiling": median(traffic(size, scheme, bench, s) / s.whole.wall for s in steps) / reads,
         "gradient_distance": None,
     }
 
@@ -90,6 +102,39 @@ def flops(size: StepSize, scheme: str, bench: Bench, tokens: float) -> tuple[flo
     read = prompts * K if copied else prompts
     once = 2.0 * bench.model.num_parameters() * (read + tokens)
     return learned * once, (1 + others) * once
+
+
+def traffic(size: StepSize, scheme: str, bench: Bench, step: StepTaken) -> float:
+    """Bytes that have to pass through memory in a whole step, see `scripts.memory_traffic`; prefill's are left out."""
+    shape, mine = size.rollout, scheme in ("ours", COPIES)
+    model, own = model_sizes(bench.model.config.to_dict(), shape.model), bench.model.dtype.itemsize
+    low = 2 if scheme == COPIES else own
+    answers = [len(bench.encoder.answer_ids(each.answer)) for each in bench.examples[: shape.prompts]]
+    work = Work(
+        prompts=1,
+        micro_batches=1,
+        K=shape.K,
+        prompt=round(fmean(map(len, bench.prompts[: shape.prompts]))),
+        rationale=round(step.tokens / step.share / (shape.prompts * shape.K)),
+        answer=round(fmean(answers)),
+        weight_bytes=own,
+        reference_bytes=low,
+        share_prompt=mine,
+        packed=mine and bench.model.device.type == "cpu",
+    )
+    decoding = decoding_traffic(
+        model.parameters * low,
+        column_bytes(bench.model.config, low),
+        step.forwards,
+        step.columns,
+        step.tokens,
+        work.prompt / (shape.K if mine else 1),
+    )
+    return (
+        decoding / step.share
+        + shape.prompts * update_traffic(model, work, scheme)
+        + optimizer_traffic(model, work)
+    )
 
 
 def step_failures(size: StepSize, rows: Sequence[dict]) -> list[str]:

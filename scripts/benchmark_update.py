@@ -8,7 +8,6 @@ Legend: B rows, K rationales of one prompt.
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -20,7 +19,6 @@ from latro.encoding import Rationale, RationaleBatch, join
 from latro.likelihood import likelihood
 from latro.objective import ObjectiveConfig, Scores, objective
 from latro.scored_tokens import ScoringConfig
-from scripts.benchmark_sizes import named
 from scripts.measuring import (
     Spent,
     alternating,
@@ -28,53 +26,18 @@ from scripts.measuring import (
     in_fresh_process,
     matmul_rate,
     peak_of,
+    read_rate,
     spent,
     work_seconds,
 )
+from scripts.memory_traffic import update_traffic
 from scripts.published_scheme import published_update
+from scripts.update_shapes import SHAPES, UpdateShape
 
 OBJECTIVE = ObjectiveConfig(score_stop=False, penalty_weight=0.0)
 """What both schemes can say: no stop scored, nothing cut off."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateShape:
-    """A Llama and the lengths of one group."""
-
-    name: str
-    vocabulary: int
-    hidden: int
-    layers: int
-    intermediate: int
-    prompt: int
-    rationale: int
-    answer: int
-    K: int
-    least_time: float
-    """The published scheme's time must be at least this many times ours."""
-    least_shared: float
-    """The same for the shared prompt."""
-    least_memory: float
-
-
-SHAPES = {
-    "small": (
-        UpdateShape(
-            name="1.5M, vocabulary 8k", vocabulary=8192, hidden=128, layers=2, intermediate=352,
-            prompt=50, rationale=100, answer=6, K=8, least_time=1.5, least_shared=1.5, least_memory=2.0,
-        ),
-    ),
-    "full": (
-        UpdateShape(
-            name="40M, vocabulary 32k", vocabulary=32768, hidden=512, layers=8, intermediate=1408,
-            prompt=100, rationale=200, answer=12, K=8, least_time=2.2, least_shared=2.6, least_memory=2.5,
-        ),
-        UpdateShape(
-            name="91M, vocabulary 128k", vocabulary=131072, hidden=512, layers=8, intermediate=1408,
-            prompt=100, rationale=200, answer=12, K=16, least_time=2.5, least_shared=2.5, least_memory=6.0,
-        ),
-    ),
-}  # fmt: skip
 WAYS: dict[str, ScoringConfig] = {
     "ours": ScoringConfig(),
     "ours, shared prompt": ScoringConfig(share_prompt=True),
@@ -83,24 +46,6 @@ WAYS: dict[str, ScoringConfig] = {
 SCHEMES = ("published", "stock RLOO", *WAYS)
 AGREEMENT = 1e-5
 """Largest relative difference between two schemes' gradients, in float32."""
-
-
-def shortened(shape: UpdateShape, factor: int) -> UpdateShape:
-    """The same model with texts `factor` times shorter, for a machine without the memory."""
-    if factor == 1:
-        return shape
-    lengths = {name: max(1, getattr(shape, name) // factor) for name in ("prompt", "rationale", "answer")}
-    return replace(shape, name=f"{shape.name}, texts / {factor}", **lengths)
-
-
-def varied(shape: UpdateShape, chosen: Mapping[str, int]) -> UpdateShape:
-    """With other sizes (`prompt`, `rationale`, `K`, `vocabulary`), at which ours has to be ahead."""
-    if not chosen:
-        return shape
-    sizes: dict[str, Any] = dict(chosen)
-    return replace(
-        shape, name=named(shape.name, chosen), least_time=1.0, least_shared=1.0, least_memory=1.0, **sizes
-    )
 
 
 def build(shape: UpdateShape, seed: int, device: str = "cpu") -> tuple[Any, Any, RationaleBatch]:
@@ -248,28 +193,30 @@ def update_rows(
     calls = {scheme: partial(update, scheme, model, reference, batch) for scheme in SCHEMES}
     times = alternating(calls, rounds - 1)
     del model, reference, batch, calls
-    ceiling = matmul_rate(device=device)
+    ceiling, reads = matmul_rate(device=device), read_rate(device)
     taken = {scheme: [first[scheme], *times[scheme]] for scheme in SCHEMES}
     clock = fair_clock(taken.values())
     rows: list[dict] = []
     for scheme in SCHEMES:
         memory = in_fresh_process(peak_memory, shape, scheme, seed, device)
         work = flops(shape, scheme)
+        traffic = update_traffic(shape.sizes, shape.work(WAYS.get(scheme, ScoringConfig())), scheme)
         at_work = median(work_seconds(t) for t in taken[scheme])
+        wall = median(t.wall for t in taken[scheme])
         rows.append(
             {
                 "part": "update",
                 "shape": shape.name,
                 "scheme": scheme,
                 "cpu_seconds": median(t.cpu for t in taken[scheme]),
-                "wall_seconds": median(t.wall for t in taken[scheme]),
+                "wall_seconds": wall,
                 "every_cpu_seconds": [t.cpu for t in taken[scheme]],
                 "every_wall_seconds": [t.wall for t in taken[scheme]],
                 "clock": clock,
                 "peak_mb": memory,
                 "flops": work,
                 "of_matmul_ceiling": work / at_work / ceiling,
-                "of_bandwidth_ceiling": None,
+                "of_bandwidth_ceiling": traffic / wall / reads,
                 "gradient_distance": distances.get(scheme),
             }
         )

@@ -27,7 +27,8 @@ from latro.trainer import LatroTrainer
 from scripts.benchmark_models import Bench
 from scripts.benchmark_schemes import COPIES
 from scripts.measuring import Spent, spent_and_peak
-from scripts.published_rollout import published_rollout
+from scripts.memory_traffic import columns_before
+from scripts.other_rollouts import published_rollout
 from scripts.published_scheme import published_update
 from scripts.step_sizes import StepSize
 
@@ -41,6 +42,10 @@ class StepTaken:
     taken: Spent
     tokens: int
     """Of the continuations, all rows together."""
+    columns: int
+    """See `columns_before`."""
+    forwards: int
+    """Of the policy, that decoding cannot do without: one for each token of a batch's longest row."""
     peak_mb: float
     """Above the models, at its highest."""
     share: float = 1.0
@@ -52,18 +57,32 @@ class StepTaken:
         return replace(self.taken, cpu=self.taken.cpu / self.share, wall=self.taken.wall / self.share)
 
 
+def step_taken(
+    taken: Spent, peak_mb: float, lengths: Sequence[int], forwards: int, share: float = 1.0
+) -> StepTaken:
+    """Of a step that decoded rows of such lengths."""
+    return StepTaken(
+        taken=taken,
+        tokens=sum(lengths),
+        columns=columns_before(lengths),
+        forwards=forwards,
+        peak_mb=peak_mb,
+        share=share,
+    )
+
+
 def published_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
     """Rollout and update of each batch of prompts, then the optimizer."""
     model, reference = bench.model, frozen_copy(bench.model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
-    shape, tokens = size.rollout, 0
+    shape = size.rollout
+    lengths: list[int] = []
     batches = range(0, shape.prompts, shape.published_prompts)
     batches_taken = [
         batches[(seed + n) % len(batches)] for n in range(size.published_batches or len(batches))
     ]
 
     def step() -> None:
-        nonlocal tokens
         for first in sorted(batches_taken):
             prompts = bench.prompts[first : min(first + shape.published_prompts, shape.prompts)]
             answers = [
@@ -72,7 +91,7 @@ def published_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
             outputs = published_rollout(
                 model, bench.encoder, prompts, shape.K, shape.max_tokens, seed + first
             )
-            tokens += sum(map(len, outputs))
+            lengths.extend(map(len, outputs))
             rationales = [some(cut(bench.encoder, output, bench.markers)) for output in outputs]
             for one in range(0, len(prompts), size.published_scored):
                 some_prompts = slice(one, one + size.published_scored)
@@ -88,7 +107,8 @@ def published_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
         optimizer.zero_grad()
 
     taken, peak = spent_and_peak(step)
-    return StepTaken(taken=taken, tokens=tokens, peak_mb=peak, share=len(batches_taken) / len(batches))
+    forwards = len(batches_taken) * shape.max_tokens
+    return step_taken(taken, peak, lengths, forwards, len(batches_taken) / len(batches))
 
 
 def some(rationale: Rationale) -> Rationale:
@@ -104,7 +124,7 @@ def our_step(bench: Bench, size: StepSize, seed: int, *, copies: bool = False) -
     shape, reference = size.rollout, frozen_copy(bench.model)
     if copies:
         reference = cast_weights(reference, torch.bfloat16)
-    tokens: list[int] = []
+    lengths: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         trainer = LatroTrainer(
             model=bench.model,
@@ -128,10 +148,10 @@ def our_step(bench: Bench, size: StepSize, seed: int, *, copies: bool = False) -
             ),
             markers=bench.markers,
             scoring=ScoringConfig(share_prompt=True, head_memory=0.5),
-            on_samples=lambda samples: tokens.extend(sample.length for sample in samples),
+            on_samples=lambda samples: lengths.extend(sample.length for sample in samples),
         )
         taken, peak = first_step(trainer)
-    return StepTaken(taken=taken, tokens=sum(tokens), peak_mb=peak)
+    return step_taken(taken, peak, lengths, max(lengths))
 
 
 def stock_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
@@ -140,10 +160,10 @@ def stock_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
     from trl import RLOOConfig, RLOOTrainer
 
     shape = size.rollout
-    tokens: list[int] = []
+    lengths: list[int] = []
 
     def free_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
-        tokens.extend(map(len, completion_ids))
+        lengths.extend(map(len, completion_ids))
         return [float(number % shape.K) for number in range(len(completion_ids))]
 
     tokenizer = bench.encoder.tokenizer
@@ -163,7 +183,7 @@ def stock_step(bench: Bench, size: StepSize, seed: int) -> StepTaken:
             processing_class=tokenizer,
         )  # fmt: skip
         taken, peak = first_step(trainer)
-    return StepTaken(taken=taken, tokens=sum(tokens), peak_mb=peak)
+    return step_taken(taken, peak, lengths, max(lengths))
 
 
 SCHEMES: dict[str, Callable[[Bench, StepSize, int], StepTaken]] = {

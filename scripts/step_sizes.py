@@ -56,7 +56,7 @@ class StepSize:
         return replace(
             self,
             rollout=replace(shape, prompts=prompts, slots=prompts * shape.K),
-            published_batches=published_batches,
+            published_batches=self.published_batches if published_batches is None else published_batches,
             **bars,
         )
 
@@ -72,9 +72,9 @@ SIZES = {
     "full": StepSize(
         rollout=RolloutSize(
             model="SmolLM2-135M on GSM8K", real=True,
-            prompts=6, K=8, max_tokens=300, slots=48, published_prompts=3, least_tokens=0, least_finished=0,
+            prompts=12, K=8, max_tokens=300, slots=96, published_prompts=3, least_tokens=0, least_finished=0,
         ),
         # Its three prompts' logits at once, [24, 400, 49152] several times over, do not fit into 24 GB.
-        prompts_scored=1, published_scored=1, least_published=4.0, least_stock=1.5,
+        prompts_scored=1, published_scored=1, least_published=4.0, least_stock=1.5, published_batches=1,
     ),
 }  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.benchmark_growth import changed, curve, fitted, main
-from scripts.benchmark_update import UpdateShape
+from scripts.update_shapes import UpdateShape
 
 SMALL = (
     "K=[2,3,4]", "prompt=[4,8,16]", "rationale=[4,8,16]", "vocabulary=[300,400,600]",

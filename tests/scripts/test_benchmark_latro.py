@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 
 from latro.errors import InputError
 from scripts.benchmark_latro import device_of, gradients_first
-from scripts.benchmark_update import SHAPES, disagreements
+from scripts.benchmark_update import disagreements
+from scripts.update_shapes import SHAPES
 
 
 def test_the_smallest_update_agrees_and_is_ahead():

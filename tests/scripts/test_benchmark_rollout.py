@@ -19,18 +19,18 @@ from scripts.benchmark_rollout import (
 )
 from scripts.benchmark_schemes import COPIES
 from scripts.measuring import Spent
-from scripts.published_rollout import published_rollout
+from scripts.other_rollouts import published_rollout, stock_rollout
 
 
 def test_the_smallest_rollout_is_ahead_of_the_published_one():
     rows = rollout_rows(SIZES["small"], rounds=3, say=lambda line: None)
-    assert [row["scheme"] for row in rows] == ["published", "ours"]
+    assert [row["scheme"] for row in rows] == ["published", "stock RLOO", "ours"]
     assert rollout_failures(SIZES["small"], rows) == []
     assert rows[0]["times_faster"] == rows[0]["times_finished_per_s"] == 1.0
-    assert rows[1]["times_faster"] == rows[1]["rationales_per_s"] / rows[0]["rationales_per_s"]
+    assert rows[2]["times_faster"] == rows[2]["rationales_per_s"] / rows[0]["rationales_per_s"]
     assert rows[0]["decoded_per_s"] > rows[0]["kept_per_s"]  # it decodes behind the end
-    assert rows[1]["decoded_per_s"] == rows[1]["kept_per_s"]
-    assert 0 < rows[1]["mean_kept"] < SIZES["small"].max_tokens
+    assert rows[2]["decoded_per_s"] == rows[2]["kept_per_s"]
+    assert 0 < rows[2]["mean_kept"] < SIZES["small"].max_tokens
 
 
 def test_the_published_scheme_decodes_every_row_to_the_last_token():
@@ -40,6 +40,17 @@ def test_the_published_scheme_decodes_every_row_to_the_last_token():
     assert [len(output) for output in outputs] == [20] * 6
     assert len(set(outputs)) == 6
     assert any(token in bench.encoder.stop_token_ids for output in outputs for token in output[:-1])
+
+
+def test_trls_rows_end_with_the_end_of_text() -> None:
+    bench = small_bench(48)
+    end = bench.encoder.tokenizer.eos_token_id
+    outputs = stock_rollout(bench.model, bench.encoder, bench.prompts[:24], 8, 40, seed=0)
+    ended = [output for output in outputs if output[-1] == end]
+    assert ended
+    assert len(outputs) == 24 * 8
+    assert all(end not in output[:-1] for output in outputs)
+    assert all(len(output) == 40 for output in outputs if output[-1] != end)
 
 
 def test_a_bar_that_is_missed_is_said_with_both_figures():

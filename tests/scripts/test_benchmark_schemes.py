@@ -10,7 +10,7 @@ from scripts import benchmark_schemes
 from scripts.benchmark_models import BenchSource
 from scripts.benchmark_schemes import COPIES, NAMES, alternating_runs, chosen, copies_pay, held_to_bars
 
-ROLLOUT = ("published", "ours", COPIES)
+ONE_LESS = ("published", "ours", COPIES)
 
 
 def test_schemes_are_those_named_in_their_order() -> None:
@@ -20,10 +20,10 @@ def test_schemes_are_those_named_in_their_order() -> None:
 
 
 def test_a_scheme_that_only_another_part_has_is_passed_over() -> None:
-    assert chosen(ROLLOUT, ["published", "stock RLOO", "ours"]) == ["published", "ours"]
+    assert chosen(ONE_LESS, ["published", "stock RLOO", "ours"]) == ["published", "ours"]
     assert chosen(NAMES, ["stock RLOO", "ours"]) == ["stock RLOO", "ours"]
     with pytest.raises(InputError, match="name one of each"):
-        chosen(ROLLOUT, ["stock RLOO", "ours"])
+        chosen(ONE_LESS, ["stock RLOO", "ours"])
 
 
 @pytest.mark.parametrize(

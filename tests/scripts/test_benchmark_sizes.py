@@ -4,7 +4,7 @@ import pytest
 
 from latro.errors import InputError
 from scripts.benchmark_sizes import LEAST, choices
-from scripts.benchmark_update import SHAPES, varied
+from scripts.update_shapes import SHAPES, varied
 
 
 def test_every_value_of_a_list_meets_every_one_of_the_others() -> None:

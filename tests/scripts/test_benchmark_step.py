@@ -1,17 +1,21 @@
 """The benchmark of whole steps at its smallest: what each scheme does is what is claimed, and a missed bar is said."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from latro.errors import InputError
+from latro.planning import Work, model_sizes
 from latro.trainer import LatroTrainer
 from scripts import step_schemes
 from scripts.benchmark_models import small_bench
 from scripts.benchmark_schemes import COPIES
-from scripts.benchmark_step import step_failures, step_rows
-from scripts.step_schemes import SCHEMES, published_step
+from scripts.benchmark_step import step_failures, step_rows, traffic
+from scripts.measuring import Spent
+from scripts.memory_traffic import update_traffic
+from scripts.step_schemes import SCHEMES, StepTaken, published_step
 from scripts.step_sizes import SIZES
 
 
@@ -27,6 +31,7 @@ def test_the_smallest_step_is_ahead_of_the_published_one() -> None:
     seconds = f"{mine['clock']}_seconds"
     assert mine["times_faster"] == published[seconds] / mine[seconds]
     assert mine["times_faster"] > 1.0
+    assert all(0 < row["of_bandwidth_ceiling"] < 1 for row in rows)
 
 
 @pytest.mark.parametrize("clock", ["cpu", "wall"])
@@ -44,9 +49,9 @@ def test_a_bar_that_is_missed_is_said_with_both_figures(clock: str) -> None:
 
 
 def test_more_prompts_a_step_are_decoded_all_at_once_and_fill_whole_batches() -> None:
-    more = SIZES["full"].varied({}, 12)
-    assert more.name == "12 prompts of SmolLM2-135M on GSM8K, K=8, up to 300 tokens"
-    assert (more.rollout.prompts, more.rollout.slots, more.least_published) == (12, 96, 4.0)
+    more = SIZES["full"].varied({}, 24)
+    assert more.name == "24 prompts of SmolLM2-135M on GSM8K, K=8, up to 300 tokens"
+    assert (more.rollout.prompts, more.rollout.slots, more.least_published) == (24, 192, 4.0)
     with pytest.raises(InputError, match=r"prompts=7: a step of SmolLM2-135M on GSM8K takes a multiple of 3"):
         SIZES["full"].varied({}, 7)
     with pytest.raises(InputError, match=r"prompts=6: a step of tiny Llama takes a multiple of 12 prompts"):
@@ -59,6 +64,9 @@ def test_a_few_batches_of_a_published_step_tell_its_pace() -> None:
     taken = published_step(small_bench(12), size, 2)
     assert (taken.tokens, taken.share) == (3 * 3 * 8 * 48, 0.75)
     assert (taken.whole.cpu, taken.whole.wall) == (taken.taken.cpu / 0.75, taken.taken.wall / 0.75)
+    full = SIZES["full"]
+    assert (full.published_batches, full.varied({}).published_batches) == (1, 1)
+    assert full.varied({}, published_batches=4).published_batches == 4
     with pytest.raises(InputError, match="published_batches=5: 12 prompts are 4 batches"):
         SIZES["small"].varied({}, 12, published_batches=5)
 
@@ -79,8 +87,8 @@ def test_each_round_takes_other_batches(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_at_other_sizes_ours_has_to_be_ahead() -> None:
     other = SIZES["full"].varied({"K": 4, "rationale": 100})
-    assert other.name == "6 prompts of SmolLM2-135M on GSM8K, K=4, up to 100 tokens"
-    assert (other.rollout.slots, other.least_published, other.least_stock) == (24, 1.0, 1.0)
+    assert other.name == "12 prompts of SmolLM2-135M on GSM8K, K=4, up to 100 tokens"
+    assert (other.rollout.slots, other.least_published, other.least_stock) == (48, 1.0, 1.0)
 
 
 def test_bars_are_of_the_schemes_that_were_measured() -> None:
@@ -115,6 +123,35 @@ def test_bars_are_held_against_copies_where_these_were_measured() -> None:
     assert step_failures(SIZES["full"], rows) == [
         "a step: 'published' takes 3.75 times as long as 'ours, bfloat16 copies', not 4.0"
     ]
+
+
+def test_bytes_of_a_whole_step_are_those_of_decoding_scoring_and_optimizer() -> None:
+    """Of one batch of four, whose rows took 48 calls of the model: rates are of the whole step."""
+    size, bench = SIZES["small"].varied({}, 12, published_batches=1), small_bench(12)
+    step = StepTaken(
+        taken=Spent(cpu=1.0, wall=1.0),
+        tokens=24 * 48,
+        columns=24 * 1128,
+        forwards=48,
+        peak_mb=0.0,
+        share=0.25,
+    )
+    prompt = round(sum(map(len, bench.prompts)) / 12)
+    answer = round(sum(len(bench.encoder.answer_ids(e.answer)) for e in bench.examples) / 12)
+    model = model_sizes(bench.model.config.to_dict(), "here")
+    work = Work(prompts=1, micro_batches=1, K=8, prompt=prompt, rationale=48, answer=answer)
+    column = 2 * model.layers * model.key * 4
+    assert traffic(size, "published", bench, step) == (
+        4 * (48 * model.parameters * 4 + column * (24 * 1128 + 24 * 48 * prompt))
+        + 12 * update_traffic(model, work, "published")
+        + 7 * model.parameters * 4
+    )
+    shared = replace(work, share_prompt=True, packed=True)
+    assert traffic(size, "ours", bench, step) == (
+        4 * (48 * model.parameters * 4 + column * (24 * 1128 + 24 * 48 * prompt / 8))
+        + 12 * update_traffic(model, shared, "ours")
+        + 7 * model.parameters * 4
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
