@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
 from latro.liger_head import liger_logprob
+from latro.products import OneDnnLinear, takes, write_product
 
 CHUNK = 2**26
 """Bytes of logits held at once. Fewer make the products by the weight narrow, and in bfloat16 add up a gradient of the
@@ -56,7 +57,7 @@ def plain_reason(model: Any) -> str | None:
     if not hasattr(inner, "get_output_embeddings"):
         return "it offers no get_output_embeddings"
     head = inner.get_output_embeddings()
-    if type(head) is not nn.Linear:
+    if type(head) not in (nn.Linear, OneDnnLinear):
         return f"its head is a {type(head).__name__}"
     if head.bias is not None:
         return "its head has a bias"
@@ -90,10 +91,12 @@ def head_logprob(
     memory: float,
     *,
     liger: bool = False,
+    onednn: bool = False,
 ) -> Tensor:
     """[A] log softmax(scale · hidden @ weightᵀ) at the given tokens, nats, in float32 at least.
 
-    `memory` bytes of logits may be kept for the backward pass. liger: by Liger's kernels, which keep none.
+    `memory` bytes of logits may be kept for the backward pass. liger: by Liger's kernels, which keep none. onednn:
+    products that it takes are its own, see `latro.products`.
     """
     kind = hidden_AH.device.type
     if torch.is_autocast_enabled(
@@ -103,15 +106,16 @@ def head_logprob(
         hidden_AH, weight_VH = hidden_AH.to(low), weight_VH.to(low)
     if liger and len(token_A):
         return liger_logprob(hidden_AH, weight_VH, token_A, scale_A)
+    onednn = onednn and takes(hidden_AH, weight_VH)
     if not torch.is_grad_enabled() or not (hidden_AH.requires_grad or weight_VH.requires_grad):
         parts = [
             chunk_logprob(logits_CV, token_A[rows], scale_A[rows])[0]
-            for rows, logits_CV in logit_chunks(hidden_AH, weight_VH)
+            for rows, logits_CV in logit_chunks(hidden_AH, weight_VH, onednn)
         ]
         return torch.cat(parts) if parts else scale_A.clone()
     if not weight_VH.requires_grad:
-        return FrozenHead.apply(hidden_AH, weight_VH, token_A, scale_A)
-    return TrainedHead.apply(hidden_AH, weight_VH, token_A, scale_A, memory)
+        return FrozenHead.apply(hidden_AH, weight_VH, token_A, scale_A, onednn)
+    return TrainedHead.apply(hidden_AH, weight_VH, token_A, scale_A, memory, onednn)
 
 
 class TrainedHead(torch.autograd.Function):
@@ -119,22 +123,28 @@ class TrainedHead(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_AH: Tensor, weight_VH: Tensor, token_A: Tensor, scale_A: Tensor, memory: float
+        ctx: Any,
+        hidden_AH: Tensor,
+        weight_VH: Tensor,
+        token_A: Tensor,
+        scale_A: Tensor,
+        memory: float,
+        onednn: bool,
     ) -> Tensor:
         """Log-probabilities; the first rows' logits are kept as far as `memory` goes."""
         A, V = hidden_AH.shape[0], weight_VH.shape[0]
         kept = min(A, int(memory / (V * hidden_AH.element_size())))
         kept_CV = hidden_AH.new_empty(kept, V)
         logprob_A, normaliser_A = torch.empty_like(scale_A), torch.empty_like(scale_A)
-        for rows, logits_CV in logit_chunks(hidden_AH, weight_VH, kept_CV):
+        for rows, logits_CV in logit_chunks(hidden_AH, weight_VH, onednn, kept_CV):
             logprob_A[rows], normaliser_A[rows] = chunk_logprob(logits_CV, token_A[rows], scale_A[rows])
         # By this way alone does checkpointing know of the logits, and drop them in a pass that is run again.
         ctx.save_for_backward(hidden_AH, weight_VH, token_A, scale_A, normaliser_A, kept_CV)
-        ctx.spent = False
+        ctx.spent, ctx.onednn = False, onednn
         return logprob_A
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         """What the softmax and the product pass on: grad · scale · (one-hot - softmax), in the place of the logits.
 
         The kept logits are used up by it. Another backward pass over the same graph computes them again.
@@ -149,35 +159,38 @@ class TrainedHead(torch.autograd.Function):
             if rows.stop <= kept:
                 logits_CV = kept_CV.data[rows]  # unseen by autograd: `spent` keeps all others from them
             else:
-                logits_CV = torch.mm(hidden_AH[rows], weight_VH.T, out=buffer_CV[: rows.stop - rows.start])
+                place = buffer_CV[: rows.stop - rows.start]
+                logits_CV = write_product(hidden_AH[rows], weight_VH, place, onednn=ctx.onednn)
             logit_gradient(
                 logits_CV, token_A[rows], scale_A[rows], normaliser_A[rows], grads[0][rows], out=logits_CV
             )
-            torch.mm(logits_CV, weight_VH, out=hidden_grad_AH[rows])
+            write_product(logits_CV, weight_VH.T, hidden_grad_AH[rows], onednn=ctx.onednn)
             add_product(weight_grad_VH, logits_CV, hidden_AH[rows])
-        return hidden_grad_AH, weight_grad_VH.to(weight_VH.dtype), None, None, None
+        return hidden_grad_AH, weight_grad_VH.to(weight_VH.dtype), None, None, None, None
 
 
 class FrozenHead(torch.autograd.Function):
     """The head when only what lies below it is trained."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_AH: Tensor, weight_VH: Tensor, token_A: Tensor, scale_A: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden_AH: Tensor, weight_VH: Tensor, token_A: Tensor, scale_A: Tensor, onednn: bool
+    ) -> Tensor:
         """Log-probabilities, and with them their gradients in the hidden states."""
         logprob_A, unit_AH = torch.empty_like(scale_A), torch.empty_like(hidden_AH)
-        for rows, logits_CV in logit_chunks(hidden_AH, weight_VH):
+        for rows, logits_CV in logit_chunks(hidden_AH, weight_VH, onednn):
             token_C, scale_C = token_A[rows], scale_A[rows]
             logprob_A[rows], normaliser_C = chunk_logprob(logits_CV, token_C, scale_C)
             logit_gradient(logits_CV, token_C, scale_C, normaliser_C, torch.ones_like(scale_C), out=logits_CV)
-            torch.mm(logits_CV, weight_VH, out=unit_AH[rows])
+            write_product(logits_CV, weight_VH.T, unit_AH[rows], onednn=onednn)
         ctx.save_for_backward(unit_AH)
         return logprob_A
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         """The kept gradients, times what comes from above."""
         (unit_AH,) = ctx.saved_tensors
-        return unit_AH * grads[0][:, None].to(unit_AH.dtype), None, None, None
+        return unit_AH * grads[0][:, None].to(unit_AH.dtype), None, None, None, None
 
 
 def chunk_rows(weight_VH: Tensor) -> int:
@@ -196,7 +209,7 @@ def row_chunks(hidden_AH: Tensor, weight_VH: Tensor, kept: int) -> Iterator[slic
 
 
 def logit_chunks(
-    hidden_AH: Tensor, weight_VH: Tensor, kept_CV: Tensor | None = None
+    hidden_AH: Tensor, weight_VH: Tensor, onednn: bool, kept_CV: Tensor | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
     """Every chunk's rows and logits: in their places in `kept_CV` as far as it goes, then in one passing buffer."""
     kept = 0 if kept_CV is None else kept_CV.shape[0]
@@ -208,7 +221,7 @@ def logit_chunks(
             if kept_CV is not None and rows.stop <= kept
             else buffer_CV[: rows.stop - rows.start]
         )
-        yield rows, torch.mm(hidden_AH[rows], weight_VH.T, out=place)
+        yield rows, write_product(hidden_AH[rows], weight_VH, place, onednn=onednn)
 
 
 def row_blocks(logits_CV: Tensor) -> Iterator[slice]:

@@ -9,6 +9,7 @@ from latro.errors import InputError
 from latro.hub import WheelConfig
 
 DTYPE_NAMES = ("bfloat16", "float16", "float32")
+PRODUCTS = ("auto", "torch", "onednn")
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2")
 
 
@@ -58,6 +59,9 @@ class ModelConfig:
     that is slow in half precision."""
     attention: str | None = None
     """eager, sdpa or flash_attention_2; null leaves the choice to transformers."""
+    products: str = "auto"
+    """Of float32 linear layers on a processor: `torch` (MKL's), `onednn`, or `auto`: oneDNN's on processors with
+    AVX-512 that are not Intel's, where MKL does not use it. They differ by rounding."""
     chat_template: str = "auto"
     """`auto`: the tokenizer's own, plain text if it has none; `none`: plain text; or a Jinja file."""
     system_prompt: str | None = None
@@ -87,6 +91,8 @@ class ModelConfig:
             )
         if self.attention not in (None, *ATTENTIONS):
             raise InputError(f"model.attention={self.attention!r}: choose from null, {', '.join(ATTENTIONS)}")
+        if self.products not in PRODUCTS:
+            raise InputError(f"model.products={self.products!r}: choose from {', '.join(PRODUCTS)}")
         if self.lora and self.reference_dtype:
             raise InputError(
                 f"model.reference_dtype={self.reference_dtype} with model.lora: the reference is the policy with its "

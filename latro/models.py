@@ -25,6 +25,7 @@ from latro.hub import HubFailure, WheelConfig, hub_folder, wheel_gguf
 from latro.model_config import DTYPE_NAMES
 from latro.model_config import ModelConfig as ModelConfig
 from latro.precision import bfloat16_is_fast, cast_weights
+from latro.products import choose_products
 from latro.turns import Turns, load_tokenizer, read_turns
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ def load_policy(config: ModelConfig, seed: int = 0) -> LoadedModel:
     model = load_causal_lm(folder, dtype=DTYPES.get(config.dtype, "auto"), attention=config.attention)
     if config.dtype == "auto" and model.dtype in (torch.bfloat16, torch.float16) and not bfloat16_is_fast():
         model = model.float()
+    choose_products(model, config.products)
     if adapter:
         model = load_adapter(model, adapter, config.lora)
     elif config.lora:

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from latro.errors import InputError
 from latro.fused_head import head_logprob, plain_reason, replaced_forward, unwrapped, wide
 from latro.liger_head import refuse_without_liger
+from latro.products import OneDnnLinear
 from latro.scoring_config import ScoringConfig as ScoringConfig
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ def token_logprob(
                     scale_A,
                     scoring.head_memory * 2**30,
                     liger=scoring.liger_head,
+                    onednn=isinstance(head, OneDnnLinear),
                 )
             )
             return made[0][:, None]

@@ -1,12 +1,14 @@
 """What the parts that decode are measured on: a model, and questions as prompts."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from latro.encoding import Encoder
 from latro.models import ModelConfig, load_policy
 from latro.pretraining import TinyLlamaShape, byte_tokenizer, tiny_llama
+from latro.products import choose_products
 from latro.tasks.gsm8k import Gsm8k
 from latro.types import Example
 from scripts.building import build_encoder
@@ -22,6 +24,12 @@ class Bench:
     prompts: Sequence[Sequence[int]]
     """The examples' prompts as ids."""
     markers: Sequence[str]
+
+    def ours(self) -> "Bench":
+        """The same with a copy of the model whose products are those that a model of ours has here."""
+        model = copy.deepcopy(self.model)
+        choose_products(model)
+        return replace(self, model=model)
 
 
 def small_bench(prompts: int, device: str = "cpu") -> Bench:
@@ -46,9 +54,11 @@ def small_bench(prompts: int, device: str = "cpu") -> Bench:
 def full_bench(
     prompts: int, model_path: str | None, data_path: str | None, dtype: str, device: str = "cpu"
 ) -> Bench:
-    """SmolLM2-135M-Instruct on the first training questions of GSM8K."""
+    """SmolLM2-135M-Instruct on the first training questions of GSM8K; its products are torch's, as others have them."""
     loaded = load_policy(
-        ModelConfig(path=model_path, hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", dtype=dtype)
+        ModelConfig(
+            path=model_path, hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", dtype=dtype, products="torch"
+        )
     )
     task = Gsm8k(path=data_path)
     encoder, examples = build_encoder(loaded, task, "auto"), task.examples("train")[:prompts]

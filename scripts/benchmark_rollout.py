@@ -150,6 +150,7 @@ def ours(
         batch_rows=size.slots,
         engine=engine,
     )
+    bench = bench.ours()
     rationales: list[Any] = []
     copy = LowPrecisionCopy(bench.model, torch.bfloat16) if copies else None
 

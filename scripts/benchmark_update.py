@@ -18,6 +18,7 @@ from torch import Tensor
 from latro.encoding import Rationale, RationaleBatch, join
 from latro.likelihood import likelihood
 from latro.objective import ObjectiveConfig, Scores, objective
+from latro.products import choose_products
 from latro.scored_tokens import ScoringConfig
 from scripts.measuring import (
     Spent,
@@ -79,6 +80,8 @@ def build(shape: UpdateShape, seed: int, device: str = "cpu") -> tuple[Any, Any,
 def update(scheme: str, model: Any, reference: Any, batch: RationaleBatch) -> None:
     """Leave one update's gradient in the model's parameters."""
     model.zero_grad(set_to_none=True)
+    for each in (model, reference):
+        choose_products(each, "auto" if scheme in WAYS else "torch")
     if scheme == "published":
         knobs = {"kl_weight": OBJECTIVE.kl_weight, "answer_weight": OBJECTIVE.answer_weight or 0.0}
         published_update(model, reference, batch, **knobs)

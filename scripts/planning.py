@@ -31,6 +31,7 @@ from latro.models import DTYPES, ModelConfig
 from latro.objective import ObjectiveConfig
 from latro.planning import ModelSizes, Work, memory_parts, model_sizes, time_parts
 from latro.precision import bfloat16_is_fast
+from latro.products import by_onednn, multiplied
 from latro.rollout.choosing import VLLM
 from latro.rollout.limits import MOST_ROWS, exceeded_window
 from latro.rollout.vllm import VllmConfig
@@ -92,7 +93,7 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
         )
     description, place = read_sizes(config)
     model = model_sizes(description, place)
-    hardware = hardware_given(cfg.hardware) if cfg.hardware else probe()
+    hardware = hardware_given(cfg.hardware) if cfg.hardware else probe(by_onednn(config.products))
     sampling, scoring = instantiate(cfg.sampling), instantiate(cfg.scoring)
     fast = hardware.bfloat16 if cfg.hardware else bfloat16_is_fast()
     mean_work = work_of(cfg, config, sampling, scoring, stored(description, fast))
@@ -268,8 +269,11 @@ def steps_of(
     return math.ceil(passes(cfg, objective, sampling) * steps)
 
 
-def probe(size: int = 1024, seconds: float = 0.5) -> Hardware:
-    """The machine at hand: a GPU by its name, else a processor's measured matrix-product rates and read bandwidth."""
+def probe(onednn: bool = False, size: int = 1024, seconds: float = 0.5) -> Hardware:
+    """The machine at hand: a GPU by its name, else a processor's measured matrix-product rates and read bandwidth.
+
+    onednn: whether float32 products are oneDNN's.
+    """
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         known = gpu(name)
@@ -281,7 +285,8 @@ def probe(size: int = 1024, seconds: float = 0.5) -> Hardware:
     rates = []
     for dtype in (torch.bfloat16, torch.float32):
         a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-        rates.append(2 * size**3 / fastest(partial(torch.matmul, a, b), seconds))
+        product = multiplied if onednn and dtype == torch.float32 else torch.matmul
+        rates.append(2 * size**3 / fastest(partial(product, a, b), seconds))
     numbers = torch.randn(2**26)
     return Hardware(
         name=f"this processor, {torch.get_num_threads()} threads",

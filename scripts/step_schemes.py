@@ -121,6 +121,7 @@ def our_step(bench: Bench, size: StepSize, seed: int, *, copies: bool = False) -
 
     copies: rationales are drawn, and the reference scores, in bfloat16.
     """
+    bench = bench.ours()
     shape, reference = size.rollout, frozen_copy(bench.model)
     if copies:
         reference = cast_weights(reference, torch.bfloat16)

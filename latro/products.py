@@ -1,0 +1,108 @@
+"""float32 products of linear layers by oneDNN, for processors on which torch's own library (MKL) is half as fast.
+
+MKL has AVX-512 kernels for Intel's processors alone; oneDNN, which torch brings along and multiplies bfloat16 by, has
+them for all. The numbers are the same but for the order in which products are added up.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LEAST_WEIGHTS = 2**16
+"""Of a layer: below, the calls cost more than the products."""
+COLUMNS = 2**12
+"""Of a product that are made at once before they are written where they belong: few enough to stay in a cache."""
+
+
+def onednn_pays(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor has AVX-512 and is not Intel's, so that MKL leaves it idle; False where nothing tells."""
+    if not torch.backends.mkldnn.is_available() or not cpuinfo.exists():
+        return False
+    found: dict[str, str] = {}
+    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        found.setdefault(name.strip(), value.strip())
+    return "avx512f" in found.get("flags", "").split() and found.get("vendor_id") != "GenuineIntel"
+
+
+def by_onednn(products: str) -> bool:
+    """Whether `onednn`, `torch` or `auto` means oneDNN here; `auto`: where it pays, and there is no GPU."""
+    return products == "onednn" or (products == "auto" and not torch.cuda.is_available() and onednn_pays())
+
+
+def choose_products(model: nn.Module, products: str = "auto") -> None:
+    """Have the model's linear layers of some size multiply by `onednn` or by `torch`, see `by_onednn`.
+
+    Layers that are more than torch's own stay as they are. Weights, names and checkpoints do not change.
+    """
+    before, after = (nn.Linear, OneDnnLinear) if by_onednn(products) else (OneDnnLinear, nn.Linear)
+    for layer in model.modules():
+        if type(layer) is before and layer.weight.numel() >= LEAST_WEIGHTS:
+            layer.__class__ = after
+
+
+class OneDnnLinear(nn.Linear):
+    """A linear layer whose float32 products on a processor are oneDNN's; all others are torch's."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., out] of [..., in]."""
+        if not takes(input, self.weight):
+            return functional.linear(input, self.weight, self.bias)
+        if torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad):
+            product: Tensor = OneDnnProduct.apply(input, self.weight, self.bias)
+            return product
+        return multiplied(input, self.weight, self.bias)
+
+
+class OneDnnProduct(torch.autograd.Function):
+    """input @ weightᵀ + bias, with the gradients of all three."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """[..., out] of [..., in] and [out, in]."""
+        ctx.save_for_backward(input, weight)
+        return multiplied(input, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Those that are asked for."""
+        (grad,), (input, weight) = grads, ctx.saved_tensors
+        grad_RO, input_RI = grad.reshape(-1, grad.shape[-1]), input.reshape(-1, input.shape[-1])
+        wants_input, wants_weight, wants_bias = ctx.needs_input_grad
+        return (
+            multiplied(grad, weight.T) if wants_input else None,
+            multiplied(grad_RO.T, input_RI.T) if wants_weight else None,
+            grad_RO.sum(0) if wants_bias else None,
+        )
+
+
+def takes(input: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN is asked for the product: of plain float32 on a processor, and of something."""
+    return (
+        input.dtype == weight.dtype == torch.float32
+        and input.device.type == "cpu"
+        and type(weight) is nn.Parameter
+        and input.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def multiplied(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """left @ rightᵀ + bias, without a gradient."""
+    if not (right.is_contiguous() or right.T.is_contiguous()):  # other strides are a hundred times slower
+        right = right.contiguous()
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+    return product
+
+
+def write_product(left: Tensor, right: Tensor, out: Tensor, *, onednn: bool) -> Tensor:
+    """`out`, filled with left @ rightᵀ; by oneDNN, which takes no place to write to, some columns at a time."""
+    if not onednn:
+        return torch.mm(left, right.T, out=out)
+    for start in range(0, out.shape[1], COLUMNS):
+        columns = slice(start, start + COLUMNS)
+        out[:, columns] = multiplied(left, right[columns])
+    return out
