@@ -22,6 +22,9 @@ class Hardware:
     float32_flops: float | None = None
     """The same of float32, without TF32, which torch leaves off; None: `flops`, the one rate that was given."""
 
+    narrow_flops: float | None = None
+    """FLOP per second of products as narrow as decoding makes them, measured; None: as wide ones'."""
+
     def rate(self, size: int, half: str) -> float:
         """FLOP per second in matrix products of numbers of `size` bytes; of two bytes, in the format `half`.
 

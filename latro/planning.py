@@ -21,7 +21,7 @@ from latro.hardware import Hardware
 UPDATE_SHARE = 0.5
 """Share of the matrix-product rate that scoring and backward pass reach."""
 DECODE_SHARE = 0.5
-"""Share of the read bandwidth, or of the matrix-product rate, that decoding reaches."""
+"""Share of the read bandwidth, or of the (narrow) matrix-product rate, that decoding reaches."""
 HEAD_CHUNK = 2**26
 """Bytes of logits that the fused head holds at once (`latro.fused_head.CHUNK`)."""
 PLAIN_CHUNK = 1024
@@ -334,6 +334,7 @@ def time_parts(model: ModelSizes, work: Work, hardware: Hardware) -> dict[str, f
         hardware.rate(size, work.half) for size in (*work.scoring_sizes, work.drawing_size)
     )
     update = (flop["reference"] / reference + flop["update"] / policy) / UPDATE_SHARE
-    decode = max(flop["decode"] / drawing, decode_bytes(model, work) / hardware.bandwidth) / DECODE_SHARE
+    narrow = hardware.narrow_flops or drawing
+    decode = max(flop["decode"] / narrow, decode_bytes(model, work) / hardware.bandwidth) / DECODE_SHARE
     sampling = decode + flop["prefill"] / (UPDATE_SHARE * drawing)
     return {"sampling": sampling, "update": update, "step": sampling + update}

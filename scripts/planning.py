@@ -5,10 +5,8 @@ Read are the task's training rows and the model's configuration, no weight. The 
 
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
@@ -25,13 +23,13 @@ from latro.attending import ARCHITECTURES
 from latro.errors import InputError
 from latro.fused_head import GPU_CHUNK
 from latro.gguf import check_header
-from latro.hardware import Hardware, gpu, hardware_given
+from latro.hardware import Hardware, hardware_given
 from latro.hub import HubFailure, hub_folder
 from latro.models import DTYPES, ModelConfig
 from latro.objective import ObjectiveConfig
 from latro.planning import ModelSizes, Work, memory_parts, model_sizes, time_parts
 from latro.precision import bfloat16_is_fast
-from latro.products import by_onednn, multiplied
+from latro.products import by_onednn
 from latro.rollout.choosing import VLLM
 from latro.rollout.limits import MOST_ROWS, exceeded_window
 from latro.rollout.vllm import VllmConfig
@@ -41,6 +39,7 @@ from latro.types import Example
 from scripts.arguments import passes
 from scripts.building import build_task
 from scripts.checking import check_config
+from scripts.probing import narrow_rate, probe
 from scripts.scaling import show_devices
 
 CHARACTERS = 4
@@ -109,6 +108,11 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
         packed=packs(cfg, config, scoring, description, longest),
         head_chunk=None if on_processor(cfg) else GPU_CHUNK,
     )
+    if on_processor(cfg):
+        rows = min(mean_work.batch_rows, mean_work.prompts * mean_work.micro_batches * mean_work.K)
+        drawing = DTYPES[mean_work.half] if mean_work.drawing_size == 2 else torch.float32
+        rate = narrow_rate(model, rows, drawing, by_onednn(config.products))
+        hardware = replace(hardware, narrow_flops=rate)
     memory = memory_parts(model, replace(mean_work, prompt=max(lengths)))
     memory["libraries"] = imported
     memory["peak"] += memory["libraries"]
@@ -267,44 +271,6 @@ def steps_of(
     batches = len(examples) // cfg.trainer.per_device_train_batch_size
     steps = math.ceil(batches / cfg.trainer.gradient_accumulation_steps)  # the last of a pass may be short
     return math.ceil(passes(cfg, objective, sampling) * steps)
-
-
-def probe(onednn: bool = False, size: int = 1024, seconds: float = 0.5) -> Hardware:
-    """The machine at hand: a GPU by its name, else a processor's measured matrix-product rates and read bandwidth.
-
-    onednn: whether float32 products are oneDNN's.
-    """
-    if torch.cuda.is_available():
-        name = torch.cuda.get_device_name()
-        known = gpu(name)
-        if known is None:
-            raise InputError(f"the GPU {name} is not in the plan's table; give hardware=FLOP/s,bytes/s,GB")
-        return replace(known, memory=torch.cuda.get_device_properties(0).total_memory)
-    import psutil
-
-    rates = []
-    for dtype in (torch.bfloat16, torch.float32):
-        a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-        product = multiplied if onednn and dtype == torch.float32 else torch.matmul
-        rates.append(2 * size**3 / fastest(partial(product, a, b), seconds))
-    numbers = torch.randn(2**26)
-    return Hardware(
-        name=f"this processor, {torch.get_num_threads()} threads",
-        flops=rates[0],
-        float32_flops=rates[1],
-        bandwidth=numbers.numel() * 4 / fastest(numbers.sum, seconds),
-        memory=psutil.virtual_memory().total,
-    )
-
-
-def fastest(call: Any, seconds: float) -> float:
-    """The shortest time that a call took, tried for so many seconds and three times at least."""
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 def show(

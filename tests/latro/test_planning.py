@@ -256,6 +256,16 @@ def test_products_take_the_time_of_their_precision(precision, sampling: float, u
     assert seconds["step"] == seconds["sampling"] + seconds["update"]
 
 
+def test_decoding_is_counted_at_the_rate_of_narrow_products_where_that_was_measured() -> None:
+    """Tokens drawn at 0.25 TFLOP/s and prompts read at 1, half of which is reached."""
+    work = Work(prompts=1, micro_batches=1, K=8, prompt=100, rationale=200, answer=12, head_memory=1.0)
+    machine = Hardware(name="toy", flops=4e12, float32_flops=1e12, bandwidth=1e18, narrow_flops=0.25e12)
+    model = model_sizes(CONFIG, "config.json")
+    flop, seconds = flop_parts(model, work), time_parts(model, work, machine)
+    assert seconds["sampling"] == pytest.approx(2 * (flop["decode"] / 0.25e12 + flop["prefill"] / 1e12))
+    assert seconds["update"] == pytest.approx(1.38197, abs=1e-5)
+
+
 def test_bfloat16_is_as_slow_as_float32_where_only_float16_is_computed() -> None:
     old = Hardware(name="toy", flops=4e12, float32_flops=1e12, bandwidth=1e18, bfloat16=False)
     assert [old.rate(4, "bfloat16"), old.rate(2, "bfloat16"), old.rate(2, "float16")] == [1e12, 1e12, 4e12]

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 
 import scripts.entry  # noqa: F401 - registers the resolvers
 from latro.errors import InputError
 from latro.hardware import hardware_given
-from scripts.planning import BESIDE, libraries, plan, probe, tokens
+from latro.planning import ModelSizes
+from scripts.planning import BESIDE, libraries, plan, tokens
+from scripts.probing import narrow_rate, probe
 from tests.latro.tiny_models import tiny_folder, tiny_model, tiny_tokenizer
 
 
@@ -90,7 +93,7 @@ def test_the_plan_counts_the_precision_that_is_run(folder: Path, monkeypatch: py
     config.write_text(config.read_text().replace('"float32"', '"bfloat16"'))
     for name, size in (("T4", 4), ("V100", 4), ("L4", 2), ("'1e9,1e9,1'", 2)):
         assert plan(composed(*common, f"hardware={name}"))["memory"]["weights"] == size * parameters
-    monkeypatch.setattr("scripts.planning.probe", lambda: hardware_given("1e9,1e9,1"))
+    monkeypatch.setattr("scripts.planning.probe", lambda _: hardware_given("1e9,1e9,1"))
     for fast, size in ((True, 2), (False, 4)):
         monkeypatch.setattr("scripts.planning.bfloat16_is_fast", lambda fast=fast: fast)
         assert plan(composed(*common))["memory"]["weights"] == size * parameters
@@ -210,6 +213,15 @@ def test_a_processor_is_measured_in_a_moment() -> None:
     assert found.bandwidth > 1e6
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_decoding_multiplies_is_measured_by_its_rows(dtype: torch.dtype) -> None:
+    model = ModelSizes(
+        hidden=64, layers=3, intermediate=96, query=64, key=64, heads=4, vocabulary=100, tied=True
+    )
+    assert narrow_rate(model, 4, dtype, seconds=0.0) > 1e6
+    assert narrow_rate(model, 4, dtype, onednn=True, seconds=0.0) > 1e6
+
+
 def test_a_token_has_about_four_characters() -> None:
     assert tokens("What is 2 + 2?") == 4
 
@@ -218,7 +230,7 @@ def test_on_this_processor_what_the_libraries_hold_is_part_of_the_peak(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("scripts.planning.on_processor", lambda cfg: not cfg.hardware)
-    monkeypatch.setattr("scripts.planning.probe", lambda: hardware_given("1e9,1e9,1"))
+    monkeypatch.setattr("scripts.planning.probe", lambda _: hardware_given("1e9,1e9,1"))
     monkeypatch.setattr("scripts.planning.libraries", lambda: 6e8)
     common = ("task=running_sums", "model=base", f"model.path={folder}", "model.dtype=float32", "limit=24")
     here = plan(composed(*common))["memory"]
