@@ -1,9 +1,12 @@
 """float32 products of linear layers by oneDNN, for processors on which torch's own library (MKL) is half as fast.
 
 MKL has AVX-512 kernels for Intel's processors alone; oneDNN, which torch brings along and multiplies bfloat16 by, has
-them for all. The numbers are the same but for the order in which products are added up.
+them for all. The numbers are the same but for the order in which products are added up. oneDNN adds all up in one
+running sum, whose rounding errors grow to twice those of MKL; what a layer passes on where rows are scored is therefore
+made of shorter ones. Draws and gradients, whose own errors weigh less, are not.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from latro.errors import InputError
+
 LEAST_WEIGHTS = 2**16
 """Of a layer: below, the calls cost more than the products."""
+LONGEST_SUM = 128
+"""Products that a layer adds up in one sum: gradients of whole updates are then as near to others' as with MKL."""
+FEW_ROWS = 512
+"""Fewer, as where tokens are drawn, are made of one sum: the weight's parts would have to be copied for too little."""
 COLUMNS = 2**12
 """Of a product that are made at once before they are written where they belong: few enough to stay in a cache."""
 
@@ -37,7 +46,10 @@ def choose_products(model: nn.Module, products: str = "auto") -> None:
     """Have the model's linear layers of some size multiply by `onednn` or by `torch`, see `by_onednn`.
 
     Layers that are more than torch's own stay as they are. Weights, names and checkpoints do not change.
+    Raises InputError for `onednn` where torch was built without it.
     """
+    if products == "onednn" and not torch.backends.mkldnn.is_available():
+        raise InputError("model.products=onednn: this torch was built without oneDNN; take auto or torch")
     before, after = (nn.Linear, OneDnnLinear) if by_onednn(products) else (OneDnnLinear, nn.Linear)
     for layer in model.modules():
         if type(layer) is before and layer.weight.numel() >= LEAST_WEIGHTS:
@@ -54,7 +66,7 @@ class OneDnnLinear(nn.Linear):
         if torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad):
             product: Tensor = OneDnnProduct.apply(input, self.weight, self.bias)
             return product
-        return multiplied(input, self.weight, self.bias)
+        return passed_on(input, self.weight, self.bias)
 
 
 class OneDnnProduct(torch.autograd.Function):
@@ -64,7 +76,7 @@ class OneDnnProduct(torch.autograd.Function):
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """[..., out] of [..., in] and [out, in]."""
         ctx.save_for_backward(input, weight)
-        return multiplied(input, weight, bias)
+        return passed_on(input, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -90,8 +102,26 @@ def takes(input: Tensor, weight: Tensor) -> bool:
     )
 
 
+def passed_on(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """input @ weightᵀ + bias, without a gradient; of more than few rows in sums of at most `LONGEST_SUM` products."""
+    if input.numel() < FEW_ROWS * weight.shape[1]:
+        return multiplied(input, weight, bias)
+    first, *others = sums(weight.shape[1])
+    total = multiplied(input[..., first], weight[:, first], bias)
+    for part in others:
+        some = weight[:, part].contiguous()
+        total = torch.ops.mkldnn._linear_pointwise.binary(input[..., part], total, some, None, "add")
+    return total
+
+
+def sums(width: int) -> list[slice]:
+    """What is added up in one sum each: slices that cover the width, of like length, in sixteens but for the last."""
+    length = 16 * math.ceil(width / math.ceil(width / LONGEST_SUM) / 16)
+    return [slice(start, min(start + length, width)) for start in range(0, width, length)]
+
+
 def multiplied(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """left @ rightᵀ + bias, without a gradient."""
+    """left @ rightᵀ + bias, without a gradient, each number one sum."""
     if not (right.is_contiguous() or right.T.is_contiguous()):  # other strides are a hundred times slower
         right = right.contiguous()
     product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")

@@ -9,15 +9,19 @@ from torch import Tensor, nn
 
 from latro import products
 from latro.encoding import Rationale, join
+from latro.errors import InputError
 from latro.exact import tiny_llama
 from latro.likelihood import likelihood
 from latro.products import (
     COLUMNS,
+    FEW_ROWS,
     OneDnnLinear,
     by_onednn,
     choose_products,
     multiplied,
     onednn_pays,
+    passed_on,
+    sums,
     write_product,
 )
 from latro.scored_tokens import ScoringConfig
@@ -30,11 +34,11 @@ def apart(one: Tensor, other: Tensor) -> float:
     return float(((one - other).norm() / one.norm()).detach())
 
 
-@pytest.mark.parametrize("shape", [(3, 7, 256), (50, 256), (256,)])
+@pytest.mark.parametrize("shape", [(3, 177, 600), (50, 600), (600,)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_layer_and_its_gradients_are_torchs_but_for_rounding(shape: tuple[int, ...], bias: bool) -> None:
     torch.manual_seed(0)
-    plain = nn.Linear(256, 320, bias=bias)
+    plain = nn.Linear(600, 320, bias=bias)
     fast = copy.deepcopy(plain)
     choose_products(fast, "onednn")
     assert type(fast) is OneDnnLinear
@@ -44,10 +48,25 @@ def test_a_layer_and_its_gradients_are_torchs_but_for_rounding(shape: tuple[int,
         (layer(value) * upstream).sum().backward()
     assert apart(plain(input_plain), fast(input_fast)) < CLOSE
     with torch.no_grad():
-        assert torch.equal(fast(input_fast), multiplied(input_fast, fast.weight, fast.bias))
+        assert torch.equal(fast(input_fast), passed_on(input_fast, fast.weight, fast.bias))
     assert apart(input_plain.grad, input_fast.grad) < CLOSE  # type: ignore[arg-type]
     for one, other in zip(plain.parameters(), fast.parameters(), strict=True):
         assert apart(one.grad, other.grad) < CLOSE  # type: ignore[arg-type]
+
+
+def test_a_layer_adds_up_short_sums_of_like_length() -> None:
+    assert sums(100) == [slice(0, 100)]
+    assert sums(256) == [slice(0, 128), slice(128, 256)]
+    assert sums(300) == [slice(0, 112), slice(112, 224), slice(224, 300)]
+    assert [part.stop - part.start for part in sums(576)] == [128, 128, 128, 128, 64]
+
+
+def test_short_sums_round_less_than_one_long_one() -> None:
+    torch.manual_seed(0)
+    input, weight = torch.randn(FEW_ROWS, 1536), torch.randn(200, 1536)
+    exact = input.double() @ weight.double().T
+    assert apart(exact, passed_on(input, weight, None)) < 0.6 * apart(exact, multiplied(input, weight))
+    assert torch.equal(passed_on(input[1:], weight, None), multiplied(input[1:], weight))
 
 
 def generator() -> torch.Generator:
@@ -86,7 +105,7 @@ def test_all_that_is_not_plain_float32_goes_to_torch(monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> Tensor:
         raise AssertionError("oneDNN was asked")
 
-    monkeypatch.setattr(products, "multiplied", refuse)
+    monkeypatch.setattr(products, "passed_on", refuse)
     assert layer(torch.zeros(0, 256)).shape == (0, 320)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(2, 256)).dtype == torch.bfloat16
@@ -129,6 +148,14 @@ def test_it_pays_with_avx512_that_is_not_intels(
     assert not by_onednn("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert not by_onednn("auto")
+
+
+def test_onednn_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not onednn_pays()
+    choose_products(nn.Linear(256, 320), "auto")
+    with pytest.raises(InputError, match=r"model\.products=onednn: this torch was built without oneDNN"):
+        choose_products(nn.Linear(256, 320), "onednn")
 
 
 @pytest.mark.parametrize("frozen", [False, True])
