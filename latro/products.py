@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from latro.errors import InputError
@@ -63,7 +64,8 @@ class OneDnnLinear(nn.Linear):
         """[..., out] of [..., in]."""
         if not takes(input, self.weight):
             return functional.linear(input, self.weight, self.bias)
-        if torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad):
+        learned = (each is not None and each.requires_grad for each in (input, self.weight, self.bias))
+        if torch.is_grad_enabled() and any(learned):
             product: Tensor = OneDnnProduct.apply(input, self.weight, self.bias)
             return product
         return passed_on(input, self.weight, self.bias)
@@ -75,20 +77,26 @@ class OneDnnProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """[..., out] of [..., in] and [out, in]."""
-        ctx.save_for_backward(input, weight)
+        wants_input, wants_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(input if wants_weight else None, weight if wants_input else None)
         return passed_on(input, weight, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Those that are asked for."""
         (grad,), (input, weight) = grads, ctx.saved_tensors
-        grad_RO, input_RI = grad.reshape(-1, grad.shape[-1]), input.reshape(-1, input.shape[-1])
-        wants_input, wants_weight, wants_bias = ctx.needs_input_grad
+        grad_RO = rows(grad)
         return (
-            multiplied(grad, weight.T) if wants_input else None,
-            multiplied(grad_RO.T, input_RI.T) if wants_weight else None,
-            grad_RO.sum(0) if wants_bias else None,
+            None if weight is None else multiplied(grad, weight.T),
+            None if input is None else multiplied(grad_RO.T, rows(input).T),
+            grad_RO.sum(0) if ctx.needs_input_grad[2] else None,
         )
+
+
+def rows(states: Tensor) -> Tensor:
+    """[R, width] of [..., width]."""
+    return states.reshape(-1, states.shape[-1])
 
 
 def takes(input: Tensor, weight: Tensor) -> bool:
@@ -132,6 +140,8 @@ def write_product(left: Tensor, right: Tensor, out: Tensor, *, onednn: bool) -> 
     """`out`, filled with left @ rightᵀ; by oneDNN, which takes no place to write to, some columns at a time."""
     if not onednn:
         return torch.mm(left, right.T, out=out)
+    if not right.is_contiguous():  # its parts would have to be copied
+        return out.copy_(multiplied(left, right))
     for start in range(0, out.shape[1], COLUMNS):
         columns = slice(start, start + COLUMNS)
         out[:, columns] = multiplied(left, right[columns])

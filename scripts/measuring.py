@@ -139,7 +139,7 @@ def work_seconds(taken: Spent) -> float:
 
 
 def matmul_rate(
-    dtype: "torch.dtype | None" = None, device: str = "cpu", size: int | None = None, seconds: float = 0.5
+    dtype: "torch.dtype | None" = None, device: str = "cpu", size: int | None = None, seconds: float = 1.0
 ) -> float:
     """FLOP per second (see `work_seconds`) in matrix products, float32 unless told: the best of repeated runs."""
     import torch
@@ -151,16 +151,19 @@ def matmul_rate(
     products: list[Callable[[], object]] = [lambda: a @ b]
     if device == "cpu" and a.dtype == torch.float32 and onednn_pays():
         products.append(lambda: multiplied(a, b))
-    best, end = 0.0, time.perf_counter() + seconds
+    best = 0.0
     times = 20 if device == "cpu" else 1  # processor time is counted in ticks of milliseconds
 
     def repeated(product: Callable[[], object]) -> None:
         for _ in range(times):
             product()
 
-    while time.perf_counter() < end:
-        taken = (work_seconds(spent(partial(repeated, product))) for product in products)
-        best = max(best, *(times * 2 * size**3 / each for each in taken))
+    for product in products:
+        product()  # threads and kernels are made once
+    for product in products:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            best = max(best, times * 2 * size**3 / work_seconds(spent(partial(repeated, product))))
     return best
 
 

@@ -82,6 +82,16 @@ def test_a_frozen_layer_passes_the_gradient_on_and_keeps_none() -> None:
     assert apart(layer.weight.sum(0).expand(4, -1), value.grad) < CLOSE  # type: ignore[arg-type]
 
 
+def test_a_bias_learns_on_a_frozen_layer_and_a_frozen_one_keeps_no_input() -> None:
+    layer = nn.Linear(256, 320)
+    choose_products(layer, "onednn")
+    layer.weight.requires_grad_(False)
+    layer(torch.randn(3, 256)).sum().backward()
+    assert torch.equal(layer.bias.grad, torch.full((320,), 3.0))  # type: ignore[arg-type]
+    product = layer(torch.randn(3, 256, requires_grad=True))
+    assert product.grad_fn.saved_tensors[0] is None  # type: ignore[union-attr]
+
+
 def test_columns_of_a_wider_matrix_are_multiplied_as_they_are() -> None:
     """Other strides than a matrix's own, or a turned one's, took a hundred times as long."""
     wide, left = torch.randn(300, 600), torch.randn(5, 200)
