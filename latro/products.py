@@ -22,7 +22,8 @@ LEAST_WEIGHTS = 2**16
 LONGEST_SUM = 128
 """Products that a layer adds up in one sum: gradients of whole updates are then as near to others' as with MKL."""
 FEW_ROWS = 512
-"""Fewer, as where tokens are drawn, are made of one sum: the weight's parts would have to be copied for too little."""
+"""Fewer, as where tokens are drawn, are made of one sum: the weight's parts would have to be copied for too little.
+More are multiplied so many at a time."""
 COLUMNS = 2**12
 """Of a product that are made at once before they are written where they belong: few enough to stay in a cache."""
 
@@ -112,14 +113,18 @@ def takes(input: Tensor, weight: Tensor) -> bool:
 
 def passed_on(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """input @ weightᵀ + bias, without a gradient; of more than few rows in sums of at most `LONGEST_SUM` products."""
-    if input.numel() < FEW_ROWS * weight.shape[1]:
+    width = weight.shape[1]
+    if input.numel() < FEW_ROWS * width:
         return multiplied(input, weight, bias)
-    first, *others = sums(weight.shape[1])
-    total = multiplied(input[..., first], weight[:, first], bias)
-    for part in others:
-        some = weight[:, part].contiguous()
-        total = torch.ops.mkldnn._linear_pointwise.binary(input[..., part], total, some, None, "add")
-    return total
+    (first, begun), *others = [(part, weight[:, part].contiguous()) for part in sums(width)]
+    product = input.new_empty(*input.shape[:-1], weight.shape[0])
+    blocks = zip(rows(input).split(FEW_ROWS), rows(product).split(FEW_ROWS), strict=True)
+    for some, place in blocks:  # whose sums stay in a cache
+        total = multiplied(some[:, first], begun, bias)
+        for part, weights in others:
+            total = torch.ops.mkldnn._linear_pointwise.binary(some[:, part], total, weights, None, "add")
+        place.copy_(total)
+    return product
 
 
 def sums(width: int) -> list[slice]:

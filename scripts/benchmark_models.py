@@ -24,11 +24,13 @@ class Bench:
     prompts: Sequence[Sequence[int]]
     """The examples' prompts as ids."""
     markers: Sequence[str]
+    products: str = "auto"
+    """Of a model of ours, as `model.products`; the model above has torch's, as others have them."""
 
     def ours(self) -> "Bench":
-        """The same with a copy of the model whose products are those that a model of ours has here."""
+        """The same with a copy of the model that has our products."""
         model = copy.deepcopy(self.model)
-        choose_products(model)
+        choose_products(model, self.products)
         return replace(self, model=model)
 
 
@@ -54,7 +56,7 @@ def small_bench(prompts: int, device: str = "cpu") -> Bench:
 def full_bench(
     prompts: int, model_path: str | None, data_path: str | None, dtype: str, device: str = "cpu"
 ) -> Bench:
-    """SmolLM2-135M-Instruct on the first training questions of GSM8K; its products are torch's, as others have them."""
+    """SmolLM2-135M-Instruct on the first training questions of GSM8K."""
     loaded = load_policy(
         ModelConfig(
             path=model_path, hub_id="HuggingFaceTB/SmolLM2-135M-Instruct", dtype=dtype, products="torch"
@@ -76,12 +78,15 @@ class BenchSource:
     data_path: str | None
     dtype: str
     device: str
+    products: str = "auto"
 
     def bench(self) -> Bench:
         """Read or made."""
         if self.real:
-            return full_bench(self.prompts, self.model_path, self.data_path, self.dtype, self.device)
-        return small_bench(self.prompts, self.device)
+            bench = full_bench(self.prompts, self.model_path, self.data_path, self.dtype, self.device)
+        else:
+            bench = small_bench(self.prompts, self.device)
+        return replace(bench, products=self.products)
 
 
 def bench_of(model: Any, encoder: Encoder, examples: Sequence[Example], markers: Sequence[str]) -> Bench:

@@ -56,7 +56,9 @@ class RolloutSize:
         """What is decoded, in words."""
         return f"{self.model}, K={self.K}, up to {self.max_tokens} tokens"
 
-    def source(self, model_path: str | None, data_path: str | None, dtype: str, device: str) -> BenchSource:
+    def source(
+        self, model_path: str | None, data_path: str | None, dtype: str, device: str, products: str
+    ) -> BenchSource:
         """What its model and prompts are made of."""
         return BenchSource(
             real=self.real,
@@ -65,6 +67,7 @@ class RolloutSize:
             data_path=data_path,
             dtype=dtype,
             device=device,
+            products=products,
         )
 
     def varied(self, chosen: Mapping[str, int]) -> "RolloutSize":
@@ -210,23 +213,24 @@ def rollout_rows(
     dtype: str = "float32",
     schemes: Sequence[str] | None = None,
     device: str = "cpu",
+    products: str = "auto",
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating runs after a short one, and ratios to the first.
 
-    A real model and its questions come from the hub where no path is given. schemes: see `chosen`.
+    A real model and its questions come from the hub where no path is given. schemes: see `chosen`. products: of ours.
     """
     taken = chosen(possible(SCHEMES, size.real, dtype, device), schemes)
-    source = size.source(model_path, data_path, dtype, device)
+    source = size.source(model_path, data_path, dtype, device, products)
     schemes_taken = {name: SCHEMES[name] for name in taken}
     outcomes = alternating_runs(schemes_taken, source, (shortest(size), size), size.name, rounds, seed, say)
     bench = source.bench()
     types = {name: torch.bfloat16 if name == COPIES else bench.model.dtype for name in taken}
-    products, reads = {kind: matmul_rate(kind, device) for kind in set(types.values())}, read_rate(device)
+    rates, reads = {kind: matmul_rate(kind, device) for kind in set(types.values())}, read_rate(device)
     clock = fair_clock([o.taken for o in each] for each in outcomes.values())
     rows = [
         row(size, name, outcomes[name], bench, clock)
-        | ceilings(size, name, outcomes[name], bench, types[name], (products[types[name]], reads))
+        | ceilings(size, name, outcomes[name], bench, types[name], (rates[types[name]], reads))
         for name in taken
     ]
     # What an earlier call left may be enough for a small one.

@@ -18,7 +18,7 @@ from scripts.benchmark_models import Bench
 from scripts.benchmark_schemes import COPIES, alternating_runs, chosen, held_to_bars, possible
 from scripts.measuring import fair_clock, matmul_rate, read_rate, work_seconds
 from scripts.memory_traffic import decoding_traffic, optimizer_traffic, update_traffic
-from scripts.step_schemes import SCHEMES, StepTaken
+from scripts.step_schemes import HEAD_MEMORY, SCHEMES, StepTaken
 from scripts.step_sizes import StepSize
 
 
@@ -32,14 +32,15 @@ def step_rows(
     dtype: str = "float32",
     schemes: Sequence[str] | None = None,
     device: str = "cpu",
+    products: str = "auto",
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the first.
 
-    schemes: see `chosen`. Raises InputError where they leave nothing to compare.
+    schemes: see `chosen`. products: of ours. Raises InputError where they leave nothing to compare.
     """
     taken = chosen(possible(SCHEMES, size.rollout.real, dtype, device), schemes)
-    source = size.rollout.source(model_path, data_path, dtype, device)
+    source = size.rollout.source(model_path, data_path, dtype, device, products)
     shortest = replace(size.rollout, prompts=size.prompts_scored, K=2, max_tokens=2)
     few = replace(size, rollout=shortest, published_batches=None)
     schemes_taken = {name: SCHEMES[name] for name in taken}
@@ -105,7 +106,10 @@ def flops(size: StepSize, scheme: str, bench: Bench, tokens: float) -> tuple[flo
 
 
 def traffic(size: StepSize, scheme: str, bench: Bench, step: StepTaken) -> float:
-    """Bytes that have to pass through memory in a whole step, see `scripts.memory_traffic`; prefill's are left out."""
+    """Bytes that have to pass through memory in a whole step, see `scripts.memory_traffic`; prefill's are left out.
+
+    What is scored is taken to be as long as what was decoded, behind its end as well.
+    """
     shape, mine = size.rollout, scheme in ("ours", COPIES)
     model, own = model_sizes(bench.model.config.to_dict(), shape.model), bench.model.dtype.itemsize
     low = 2 if scheme == COPIES else own
@@ -119,6 +123,7 @@ def traffic(size: StepSize, scheme: str, bench: Bench, step: StepTaken) -> float
         answer=round(fmean(answers)),
         weight_bytes=own,
         reference_bytes=low,
+        head_memory=HEAD_MEMORY if mine else 0.0,
         share_prompt=mine,
         packed=mine and bench.model.device.type == "cpu",
     )

@@ -77,11 +77,11 @@ def build(shape: UpdateShape, seed: int, device: str = "cpu") -> tuple[Any, Any,
     return model, reference, join([text(shape.prompt)], rationales, [text(shape.answer)], 0).to(device)
 
 
-def update(scheme: str, model: Any, reference: Any, batch: RationaleBatch) -> None:
-    """Leave one update's gradient in the model's parameters."""
+def update(scheme: str, model: Any, reference: Any, batch: RationaleBatch, products: str = "auto") -> None:
+    """Leave one update's gradient in the model's parameters. products: of ours; others have torch's."""
     model.zero_grad(set_to_none=True)
     for each in (model, reference):
-        choose_products(each, "auto" if scheme in WAYS else "torch")
+        choose_products(each, products if scheme in WAYS else "torch")
     if scheme == "published":
         knobs = {"kl_weight": OBJECTIVE.kl_weight, "answer_weight": OBJECTIVE.answer_weight or 0.0}
         published_update(model, reference, batch, **knobs)
@@ -138,11 +138,13 @@ def gradient(model: Any) -> Tensor:
     return torch.cat([p.grad.double().flatten() for p in model.parameters()])
 
 
-def compared(model: Any, reference: Any, batch: RationaleBatch) -> tuple[dict[str, float], dict[str, Spent]]:
+def compared(
+    model: Any, reference: Any, batch: RationaleBatch, products: str = "auto"
+) -> tuple[dict[str, float], dict[str, Spent]]:
     """Relative distance of each of our ways' gradients from the published scheme's, and what every scheme took."""
     distances, times, published = {}, {}, torch.zeros(())
     for scheme in SCHEMES:
-        times[scheme] = spent(partial(update, scheme, model, reference, batch))
+        times[scheme] = spent(partial(update, scheme, model, reference, batch, products))
         if scheme == "published":
             published = gradient(model)
         elif scheme in WAYS:
@@ -150,19 +152,20 @@ def compared(model: Any, reference: Any, batch: RationaleBatch) -> tuple[dict[st
     return distances, times
 
 
-def peak_memory(shape: UpdateShape, scheme: str, seed: int, device: str) -> float:
+def peak_memory(shape: UpdateShape, scheme: str, seed: int, device: str, products: str) -> float:
     """MB that one update takes above the loaded models. To be called in a process of its own."""
     torch.set_num_threads(1)
     model, reference, batch = build(shape, seed, device)
-    warm_up(scheme, model, reference, batch)
-    return peak_of(lambda: update(scheme, model, reference, batch))
+    warm_up(scheme, model, reference, batch, products)
+    return peak_of(lambda: update(scheme, model, reference, batch, products))
 
 
-def warm_up(scheme: str, model: Any, reference: Any, batch: RationaleBatch) -> None:
+def warm_up(scheme: str, model: Any, reference: Any, batch: RationaleBatch, products: str) -> None:
     """Run a scheme on a few tokens: what is imported and allocated once is not its cost."""
     ids = batch.ids_BT[0].tolist()
     rationales = [Rationale(ids=tuple(ids[2:4]), text="", ending=())] * 2
-    update(scheme, model, reference, join([ids[:2]], rationales, [ids[-1:]], 0).to(batch.ids_BT.device))
+    few = join([ids[:2]], rationales, [ids[-1:]], 0).to(batch.ids_BT.device)
+    update(scheme, model, reference, few, products)
     model.zero_grad(set_to_none=True)
 
 
@@ -185,15 +188,20 @@ def flops(shape: UpdateShape, scheme: str) -> float:
 
 
 def update_rows(
-    shape: UpdateShape, rounds: int, seed: int, device: str = "cpu", say: Callable[[str], None] = print
+    shape: UpdateShape,
+    rounds: int,
+    seed: int,
+    device: str = "cpu",
+    products: str = "auto",
+    say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating runs, peak memory, FLOPs, ratios to the published scheme."""
     model, reference, batch = build(shape, seed, device)
     for scheme in SCHEMES:
-        warm_up(scheme, model, reference, batch)
-    distances, first = compared(model, reference, batch)
+        warm_up(scheme, model, reference, batch, products)
+    distances, first = compared(model, reference, batch, products)
     say(distances_told(shape, distances))
-    calls = {scheme: partial(update, scheme, model, reference, batch) for scheme in SCHEMES}
+    calls = {scheme: partial(update, scheme, model, reference, batch, products) for scheme in SCHEMES}
     times = alternating(calls, rounds - 1)
     del model, reference, batch, calls
     ceiling, reads = matmul_rate(device=device), read_rate(device)
@@ -201,7 +209,7 @@ def update_rows(
     clock = fair_clock(taken.values())
     rows: list[dict] = []
     for scheme in SCHEMES:
-        memory = in_fresh_process(peak_memory, shape, scheme, seed, device)
+        memory = in_fresh_process(peak_memory, shape, scheme, seed, device, products)
         work = flops(shape, scheme)
         traffic = update_traffic(shape.sizes, shape.work(WAYS.get(scheme, ScoringConfig())), scheme)
         at_work = median(work_seconds(t) for t in taken[scheme])
@@ -244,10 +252,10 @@ def disagreements(shape: UpdateShape, distances: Mapping[str, float]) -> list[st
     ]
 
 
-def compare_gradients(seed: int, device: str, say: Callable[[str], None]) -> list[str]:
+def compare_gradients(seed: int, device: str, products: str, say: Callable[[str], None]) -> list[str]:
     """The disagreements at the smallest shape, before what is measured without an update of its own."""
     shape = SHAPES["small"][0]
-    distances, _ = compared(*build(shape, seed, device))
+    distances, _ = compared(*build(shape, seed, device), products)
     say(distances_told(shape, distances))
     return disagreements(shape, distances)
 

@@ -1,7 +1,7 @@
 """Bytes that have to pass through memory in a part of a step, on paper. Pure arithmetic.
 
-Counted are the weights once for every pass through them, what autograd keeps, and the matrices over the whole
-vocabulary that a scheme makes. It is the least: whatever a cache could hold meanwhile is left out.
+Counted are the weights once for every pass through them, what autograd keeps, and logits that are kept whole. It is the
+least: whatever a cache could hold meanwhile is left out, and so are logits that are made in chunks.
 """
 
 from collections.abc import Iterable
@@ -13,6 +13,8 @@ LOGITS = 3
 """How often a [B, T, V] matrix passes in a pass without gradient: logits written and read, log-softmax written."""
 LOGITS_LEARNED = 6
 """In one with: besides, log-softmax read, the logits' gradient written and read."""
+LOGITS_KEPT = 4
+"""Where a fused head keeps them: written and read, turned into their gradient in their place, and that read."""
 BACKWARD = 2
 """How often the weights pass in a backward pass: they are read, and their gradient is written."""
 OPTIMIZER = 7
@@ -35,7 +37,9 @@ def update_traffic(model: ModelSizes, work: Work, scheme: str) -> float:
     slices = work.K / work.rows_together
     reference = model.parameters * (work.reference_bytes or work.weight_bytes)
     passes = slices * (1 + BACKWARD + (1 if work.sliced else 0))
-    return reference + passes * weights + 2 * slices * activations(model, work)
+    made = work.K * (work.rationale + work.answer) * model.vocabulary * work.weight_bytes
+    moved = LOGITS_KEPT * min(work.head_memory * 2**30, made)
+    return reference + passes * weights + 2 * slices * activations(model, work) + moved
 
 
 def columns_before(lengths: Iterable[int]) -> int:

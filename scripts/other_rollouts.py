@@ -3,9 +3,9 @@
 `published_rollout` is the released LaTRO code's, built again from a description of it: the end-of-turn token is
 switched off, so every row is decoded to the last of its L tokens; the scores of every step over the whole vocabulary
 and all hidden states are asked for and kept. `stock_rollout` is that of trl's RLOOTrainer without vLLM: rows end with
-the tokenizer's end of text, and the batch with its longest row. In both each of a prompt's K rows prefills the prompt
-again, and tokens are drawn by transformers' own multinomial sampling at temperature 1. What ends a rationale is looked
-for afterwards.
+a token that ends a turn of the model, and the batch with its longest row. In both each of a prompt's K rows prefills
+the prompt again, and tokens are drawn by transformers' own multinomial sampling at temperature 1. What ends a rationale
+is looked for afterwards.
 """
 
 from collections.abc import Sequence
@@ -37,11 +37,13 @@ def published_rollout(
 def stock_rollout(
     model: Any, encoder: Encoder, prompts: Sequence[Sequence[int]], K: int, max_tokens: int, seed: int
 ) -> list[tuple[int, ...]]:
-    """[N·K] continuations in prompt order, each to its first end of text, in one batch."""
-    end = encoder.tokenizer.eos_token_id
-    config = drawing(encoder, max_tokens, eos_token_id=end, disable_compile=True)
+    """[N·K] continuations in prompt order, each to its first end of a turn, in one batch."""
+    named = model.generation_config.eos_token_id
+    ends = {encoder.tokenizer.eos_token_id, *([named] if isinstance(named, int) else named or ())}
+    config = drawing(encoder, max_tokens, eos_token_id=sorted(ends), disable_compile=True)
     rows = continued(model, encoder, prompts, K, config, seed).tolist()
-    return [tuple(row[: row.index(end) + 1] if end in row else row) for row in rows]
+    lengths = [next((at + 1 for at, token in enumerate(row) if token in ends), len(row)) for row in rows]
+    return [tuple(row[:length]) for row, length in zip(rows, lengths, strict=True)]
 
 
 def drawing(encoder: Encoder, max_tokens: int, **more: Any) -> GenerationConfig:

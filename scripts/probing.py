@@ -13,8 +13,8 @@ from latro.hardware import Hardware, gpu
 from latro.planning import ModelSizes
 from latro.products import multiplied
 
-CACHES = 2**27
-"""Bytes of weights that no processor's caches hold."""
+CACHES = 2**28
+"""Bytes of weights that few processors' caches hold."""
 
 
 def probe(onednn: bool = False, size: int = 1024, seconds: float = 0.5) -> Hardware:

@@ -33,6 +33,8 @@ from scripts.published_scheme import published_update
 from scripts.step_sizes import StepSize
 
 KL_WEIGHT = 0.05
+HEAD_MEMORY = 0.5
+"""GiB of logits that ours may keep, see `ScoringConfig`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +150,7 @@ def our_step(bench: Bench, size: StepSize, seed: int, *, copies: bool = False) -
                 dtype="bfloat16" if copies else None,
             ),
             markers=bench.markers,
-            scoring=ScoringConfig(share_prompt=True, head_memory=0.5),
+            scoring=ScoringConfig(share_prompt=True, head_memory=HEAD_MEMORY),
             on_samples=lambda samples: lengths.extend(sample.length for sample in samples),
         )
         taken, peak = first_step(trainer)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latro import products
+from latro import fused_head, products
 from latro.encoding import Rationale, join
 from latro.errors import InputError
 from latro.exact import tiny_llama
@@ -182,6 +182,13 @@ def test_likelihoods_and_gradients_of_a_model_are_those_of_torchs_products(
     assert type(fast.lm_head) is OneDnnLinear
     rationales = [Rationale(ids=tuple(range(3, 3 + n)), text="", ending=()) for n in (4, 9)]
     batch = join([[1, 2, 3]], rationales, [[5, 6]], 0)
+    written: list[bool] = []
+
+    def watched(left: Tensor, right: Tensor, out: Tensor, *, onednn: bool) -> Tensor:
+        written.append(onednn)
+        return write_product(left, right, out, onednn=onednn)
+
+    monkeypatch.setattr(fused_head, "write_product", watched)
     found = []
     for model in (plain, fast):
         scored = likelihood(model, batch, score_stop=False, scoring=ScoringConfig())
@@ -189,6 +196,9 @@ def test_likelihoods_and_gradients_of_a_model_are_those_of_torchs_products(
         loss.backward()
         gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
         found.append((loss[None], torch.cat(gradients)))
+    calls = len(written) // 2
+    assert calls >= 2
+    assert written == [False] * calls + [True] * calls
     (loss, gradient), (other_loss, other_gradient) = found
     assert apart(loss, other_loss) < CLOSE
     assert apart(gradient, other_gradient) < 10 * CLOSE

@@ -23,7 +23,7 @@ def test_the_smallest_update_agrees_and_is_ahead():
 def test_gradients_are_compared_even_where_no_update_is_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert gradients_first(OmegaConf.create({"seed": 0, "device": "cpu"})) == []
+    assert gradients_first(OmegaConf.create({"seed": 0, "device": "cpu", "products": "auto"})) == []
     assert "1.5M, vocabulary 8k: gradients differ by" in capsys.readouterr().err
     distances = {"ours": 1e-6, "ours, shared prompt": 2e-5, "ours, two passes": float("nan")}
     assert disagreements(SHAPES["small"][0], distances) == [

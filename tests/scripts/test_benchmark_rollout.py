@@ -51,6 +51,10 @@ def test_trls_rows_end_with_the_end_of_text() -> None:
     assert len(outputs) == 24 * 8
     assert all(end not in output[:-1] for output in outputs)
     assert all(len(output) == 40 for output in outputs if output[-1] != end)
+    bench.model.generation_config.eos_token_id = [end, 40]
+    outputs = stock_rollout(bench.model, bench.encoder, bench.prompts[:24], 8, 40, seed=0)
+    assert {output[-1] for output in outputs if len(output) < 40} == {end, 40}
+    assert all(not {end, 40} & set(output[:-1]) for output in outputs)
 
 
 def test_a_bar_that_is_missed_is_said_with_both_figures():

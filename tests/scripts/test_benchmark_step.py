@@ -146,7 +146,7 @@ def test_bytes_of_a_whole_step_are_those_of_decoding_scoring_and_optimizer() -> 
         + 12 * update_traffic(model, work, "published")
         + 7 * model.parameters * 4
     )
-    shared = replace(work, share_prompt=True, packed=True)
+    shared = replace(work, share_prompt=True, packed=True, head_memory=0.5)
     assert traffic(size, "ours", bench, step) == (
         4 * (48 * model.parameters * 4 + column * (24 * 1128 + 24 * 48 * prompt / 8))
         + 12 * update_traffic(model, shared, "ours")

@@ -33,6 +33,12 @@ def test_an_update_moves_weights_what_autograd_keeps_and_whole_logits(scheme: st
     assert update_traffic(MODEL, WORK, scheme) == expected
 
 
+def test_logits_that_a_fused_head_keeps_are_counted_as_far_as_it_keeps_them() -> None:
+    plain = update_traffic(MODEL, WORK, "ours")
+    assert update_traffic(MODEL, replace(WORK, head_memory=60 / 2**30), "ours") - plain == 4 * 60
+    assert update_traffic(MODEL, replace(WORK, head_memory=1.0), "ours") - plain == 4 * 2 * 3 * 5 * 4
+
+
 def test_a_row_at_a_time_reads_the_weights_for_each_and_once_more() -> None:
     assert update_traffic(MODEL, replace(WORK, rows=1), "ours, two passes") == 184 + 8 * 184 + 2 * KEPT
 

@@ -241,6 +241,30 @@ def test_on_this_processor_what_the_libraries_hold_is_part_of_the_peak(
     assert here["peak"] == here["resident"] + max(here["update"], here["sampling"]) + 6e8
 
 
+def test_on_this_processor_decoding_is_timed_at_the_rate_of_its_rows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, torch.dtype, bool]] = []
+
+    def narrow(model: ModelSizes, rows: int, dtype: torch.dtype, onednn: bool) -> float:
+        asked.append((rows, dtype, onednn))
+        return rates[len(asked) - 1]
+
+    monkeypatch.setattr("scripts.planning.on_processor", lambda cfg: not cfg.hardware)
+    monkeypatch.setattr("scripts.planning.probe", lambda _: hardware_given("1e9,1e18,1"))
+    monkeypatch.setattr("scripts.planning.narrow_rate", narrow)
+    common = (
+        "task=running_sums", "model=base", f"model.path={folder}", "model.dtype=float32", "limit=24",
+        "model.products=onednn", "sampling.rationales_per_prompt=4", "trainer.per_device_train_batch_size=2",
+        "trainer.gradient_accumulation_steps=1",
+    )  # fmt: skip
+    rates = (1e9, 1e7)
+    seconds = [plan(composed(*common))["seconds"] for _ in rates]
+    assert asked == [(8, torch.float32, True)] * 2
+    assert seconds[0]["update"] == seconds[1]["update"]
+    assert seconds[1]["sampling"] > 5 * seconds[0]["sampling"]
+
+
 def test_what_the_libraries_hold_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "scripts.training", raising=False)
     assert 2e8 < libraries() == pytest.approx(psutil.Process().memory_info().rss + BESIDE, rel=0.05)
