@@ -116,13 +116,15 @@ def passed_on(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     width = weight.shape[1]
     if input.numel() < FEW_ROWS * width:
         return multiplied(input, weight, bias)
+    product = input.new_empty(
+        *input.shape[:-1], weight.shape[0]
+    )  # before what is not to stay, or that leaves gaps
     (first, begun), *others = [(part, weight[:, part].contiguous()) for part in sums(width)]
-    product = input.new_empty(*input.shape[:-1], weight.shape[0])
     blocks = zip(rows(input).split(FEW_ROWS), rows(product).split(FEW_ROWS), strict=True)
     for some, place in blocks:  # whose sums stay in a cache
         total = multiplied(some[:, first], begun, bias)
         for part, weights in others:
-            total = torch.ops.mkldnn._linear_pointwise.binary(some[:, part], total, weights, None, "add")
+            total = multiplied(some[:, part], weights, onto=total)
         place.copy_(total)
     return product
 
@@ -133,11 +135,15 @@ def sums(width: int) -> list[slice]:
     return [slice(start, min(start + length, width)) for start in range(0, width, length)]
 
 
-def multiplied(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """left @ rightᵀ + bias, without a gradient, each number one sum."""
+def multiplied(left: Tensor, right: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
+    """left @ rightᵀ + bias, or else + onto, without a gradient, each number one sum."""
     if not (right.is_contiguous() or right.T.is_contiguous()):  # other strides are a hundred times slower
         right = right.contiguous()
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+    product: Tensor
+    if onto is None:
+        product = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+    else:
+        product = torch.ops.mkldnn._linear_pointwise.binary(left, onto, right, None, "add")
     return product
 
 
