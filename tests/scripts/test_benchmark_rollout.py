@@ -23,7 +23,7 @@ from scripts.other_rollouts import published_rollout, stock_rollout
 
 
 def test_the_smallest_rollout_is_ahead_of_the_published_one():
-    rows = rollout_rows(SIZES["small"], rounds=3, say=lambda line: None)
+    rows = rollout_rows(SIZES["small"], rounds=5, say=lambda line: None)
     assert [row["scheme"] for row in rows] == ["published", "stock RLOO", "ours"]
     assert rollout_failures(SIZES["small"], rows) == []
     assert rows[0]["times_faster"] == rows[0]["times_finished_per_s"] == 1.0
