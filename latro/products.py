@@ -44,7 +44,7 @@ def by_onednn(products: str) -> bool:
     return products == "onednn" or (products == "auto" and not torch.cuda.is_available() and onednn_pays())
 
 
-def choose_products(model: nn.Module, products: str = "auto") -> None:
+def choose_products(model: nn.Module, products: str) -> None:
     """Have the model's linear layers of some size multiply by `onednn` or by `torch`, see `by_onednn`.
 
     Layers that are more than torch's own stay as they are. Weights, names and checkpoints do not change.
@@ -116,9 +116,8 @@ def passed_on(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     width = weight.shape[1]
     if input.numel() < FEW_ROWS * width:
         return multiplied(input, weight, bias)
-    product = input.new_empty(
-        *input.shape[:-1], weight.shape[0]
-    )  # before what is not to stay, or that leaves gaps
+    # Before what is not to stay, which would leave gaps in memory.
+    product = input.new_empty(*input.shape[:-1], weight.shape[0])
     (first, begun), *others = [(part, weight[:, part].contiguous()) for part in sums(width)]
     blocks = zip(rows(input).split(FEW_ROWS), rows(product).split(FEW_ROWS), strict=True)
     for some, place in blocks:  # whose sums stay in a cache
