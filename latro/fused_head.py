@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
+from latro.head_products import add_weights, write_hidden, write_logits
 from latro.liger_head import liger_logprob
-from latro.products import OneDnnLinear, takes, write_product
+from latro.onednn import GRAIN, close_gaps
+from latro.products import OneDnnLinear, takes
 
 CHUNK = 2**26
 """Bytes of logits held at once. Fewer make the products by the weight narrow, and in bfloat16 add up a gradient of the
@@ -113,6 +115,8 @@ def head_logprob(
             for rows, logits_CV in logit_chunks(hidden_AH, weight_VH, onednn)
         ]
         return torch.cat(parts) if parts else scale_A.clone()
+    if onednn:
+        close_gaps()  # here, where most is held
     if not weight_VH.requires_grad:
         return FrozenHead.apply(hidden_AH, weight_VH, token_A, scale_A, onednn)
     return TrainedHead.apply(hidden_AH, weight_VH, token_A, scale_A, memory, onednn)
@@ -160,12 +164,12 @@ class TrainedHead(torch.autograd.Function):
                 logits_CV = kept_CV.data[rows]  # unseen by autograd: `spent` keeps all others from them
             else:
                 place = buffer_CV[: rows.stop - rows.start]
-                logits_CV = write_product(hidden_AH[rows], weight_VH, place, onednn=ctx.onednn)
+                logits_CV = write_logits(hidden_AH[rows], weight_VH, place, onednn=ctx.onednn)
             logit_gradient(
                 logits_CV, token_A[rows], scale_A[rows], normaliser_A[rows], grads[0][rows], out=logits_CV
             )
-            write_product(logits_CV, weight_VH.T, hidden_grad_AH[rows], onednn=ctx.onednn)
-            add_product(weight_grad_VH, logits_CV, hidden_AH[rows])
+            write_hidden(logits_CV, weight_VH, hidden_grad_AH[rows], onednn=ctx.onednn)
+            add_weights(weight_grad_VH, logits_CV, hidden_AH[rows], onednn=ctx.onednn)
         return hidden_grad_AH, weight_grad_VH.to(weight_VH.dtype), None, None, None, None
 
 
@@ -182,7 +186,7 @@ class FrozenHead(torch.autograd.Function):
             token_C, scale_C = token_A[rows], scale_A[rows]
             logprob_A[rows], normaliser_C = chunk_logprob(logits_CV, token_C, scale_C)
             logit_gradient(logits_CV, token_C, scale_C, normaliser_C, torch.ones_like(scale_C), out=logits_CV)
-            write_product(logits_CV, weight_VH.T, unit_AH[rows], onednn=onednn)
+            write_hidden(logits_CV, weight_VH, unit_AH[rows], onednn=onednn)
         ctx.save_for_backward(unit_AH)
         return logprob_A
 
@@ -196,7 +200,8 @@ class FrozenHead(torch.autograd.Function):
 def chunk_rows(weight_VH: Tensor) -> int:
     """Rows whose logits are held at once."""
     held = CHUNK if weight_VH.device.type == "cpu" else GPU_CHUNK
-    return max(1, held // (weight_VH.shape[0] * weight_VH.element_size()))
+    fit = max(1, held // (weight_VH.shape[0] * weight_VH.element_size()))
+    return fit // GRAIN * GRAIN or fit
 
 
 def row_chunks(hidden_AH: Tensor, weight_VH: Tensor, kept: int) -> Iterator[slice]:
@@ -221,7 +226,7 @@ def logit_chunks(
             if kept_CV is not None and rows.stop <= kept
             else buffer_CV[: rows.stop - rows.start]
         )
-        yield rows, write_product(hidden_AH[rows], weight_VH, place, onednn=onednn)
+        yield rows, write_logits(hidden_AH[rows], weight_VH, place, onednn=onednn)
 
 
 def row_blocks(logits_CV: Tensor) -> Iterator[slice]:
@@ -250,11 +255,3 @@ def logit_gradient(
         softmax = (logits_CV[rows] * scale_C[rows, None]).sub_(normaliser_C[rows, None]).exp_()
         softmax.mul_(-factor_C[rows, None]).scatter_add_(1, token_C[rows, None], factor_C[rows, None])
         out[rows] = softmax
-
-
-def add_product(total_VH: Tensor, left_CV: Tensor, right_CH: Tensor) -> None:
-    """Add leftᵀ @ right to the total, which may be wider than they are."""
-    if total_VH.dtype == left_CV.dtype:
-        total_VH.addmm_(left_CV.T, right_CH)
-    else:
-        total_VH += left_CV.T @ right_CH

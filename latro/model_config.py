@@ -59,10 +59,9 @@ class ModelConfig:
     that is slow in half precision."""
     attention: str | None = None
     """eager, sdpa or flash_attention_2; null leaves the choice to transformers."""
-    products: str = "torch"
+    products: str = "auto"
     """Of float32 linear layers on a processor: `torch` (MKL's), `onednn`, or `auto`: oneDNN's on processors with
-    AVX-512 that are not Intel's, where MKL does not use it. They differ by rounding, and oneDNN keeps about 0.7 MB of
-    kernels for every number of rows that it meets, up to a thousand of them."""
+    AVX-512 that are not Intel's, where MKL does not use it. They differ by rounding."""
     chat_template: str = "auto"
     """`auto`: the tokenizer's own, plain text if it has none; `none`: plain text; or a Jinja file."""
     system_prompt: str | None = None

@@ -6,7 +6,6 @@ running sum, whose rounding errors grow to twice those of MKL; what a layer pass
 made of shorter ones. Draws and gradients, whose own errors weigh less, are not.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from latro.errors import InputError
+from latro.onednn import product, rows, weight_gradient
 
 LEAST_WEIGHTS = 2**16
 """Of a layer: below, the calls cost more than the products."""
-LONGEST_SUM = 128
-"""Products that a layer adds up in one sum: gradients of whole updates are then as near to others' as with MKL."""
-FEW_ROWS = 512
-"""Fewer, as where tokens are drawn, are made of one sum: the weight's parts would have to be copied for too little.
-More are multiplied so many at a time."""
-COLUMNS = 2**12
-"""Of a product that are made at once before they are written where they belong: few enough to stay in a cache."""
 
 
 def onednn_pays(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -67,9 +60,9 @@ class OneDnnLinear(nn.Linear):
             return functional.linear(input, self.weight, self.bias)
         learned = (each is not None and each.requires_grad for each in (input, self.weight, self.bias))
         if torch.is_grad_enabled() and any(learned):
-            product: Tensor = OneDnnProduct.apply(input, self.weight, self.bias)
-            return product
-        return passed_on(input, self.weight, self.bias)
+            made: Tensor = OneDnnProduct.apply(input, self.weight, self.bias)
+            return made
+        return product(input, self.weight, self.bias)
 
 
 class OneDnnProduct(torch.autograd.Function):
@@ -80,7 +73,7 @@ class OneDnnProduct(torch.autograd.Function):
         """[..., out] of [..., in] and [out, in]."""
         wants_input, wants_weight, _ = ctx.needs_input_grad
         ctx.save_for_backward(input if wants_weight else None, weight if wants_input else None)
-        return passed_on(input, weight, bias)
+        return product(input, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -89,15 +82,10 @@ class OneDnnProduct(torch.autograd.Function):
         (grad,), (input, weight) = grads, ctx.saved_tensors
         grad_RO = rows(grad)
         return (
-            None if weight is None else multiplied(grad, weight.T),
-            None if input is None else multiplied(grad_RO.T, rows(input).T),
+            None if weight is None else product(grad, weight.T, longest_sum=len(weight)),
+            None if input is None else weight_gradient(grad_RO, rows(input)),
             grad_RO.sum(0) if ctx.needs_input_grad[2] else None,
         )
-
-
-def rows(states: Tensor) -> Tensor:
-    """[R, width] of [..., width]."""
-    return states.reshape(-1, states.shape[-1])
 
 
 def takes(input: Tensor, weight: Tensor) -> bool:
@@ -109,50 +97,3 @@ def takes(input: Tensor, weight: Tensor) -> bool:
         and input.numel() > 0
         and not torch.is_autocast_enabled("cpu")
     )
-
-
-def passed_on(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """input @ weightᵀ + bias, without a gradient; of more than few rows in sums of at most `LONGEST_SUM` products."""
-    width = weight.shape[1]
-    if input.numel() < FEW_ROWS * width:
-        return multiplied(input, weight, bias)
-    # Before what is not to stay, which would leave gaps in memory.
-    product = input.new_empty(*input.shape[:-1], weight.shape[0])
-    (first, begun), *others = [(part, weight[:, part].contiguous()) for part in sums(width)]
-    blocks = zip(rows(input).split(FEW_ROWS), rows(product).split(FEW_ROWS), strict=True)
-    for some, place in blocks:  # whose sums stay in a cache
-        total = multiplied(some[:, first], begun, bias)
-        for part, weights in others:
-            total = multiplied(some[:, part], weights, onto=total)
-        place.copy_(total)
-    return product
-
-
-def sums(width: int) -> list[slice]:
-    """What is added up in one sum each: slices that cover the width, of like length, in sixteens but for the last."""
-    length = 16 * math.ceil(width / math.ceil(width / LONGEST_SUM) / 16)
-    return [slice(start, min(start + length, width)) for start in range(0, width, length)]
-
-
-def multiplied(left: Tensor, right: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
-    """left @ rightᵀ + bias, or else + onto, without a gradient, each number one sum."""
-    if not (right.is_contiguous() or right.T.is_contiguous()):  # other strides are a hundred times slower
-        right = right.contiguous()
-    product: Tensor
-    if onto is None:
-        product = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
-    else:
-        product = torch.ops.mkldnn._linear_pointwise.binary(left, onto, right, None, "add")
-    return product
-
-
-def write_product(left: Tensor, right: Tensor, out: Tensor, *, onednn: bool) -> Tensor:
-    """`out`, filled with left @ rightᵀ; by oneDNN, which takes no place to write to, some columns at a time."""
-    if not onednn:
-        return torch.mm(left, right.T, out=out)
-    if not right.is_contiguous():  # its parts would have to be copied
-        return out.copy_(multiplied(left, right))
-    for start in range(0, out.shape[1], COLUMNS):
-        columns = slice(start, start + COLUMNS)
-        out[:, columns] = multiplied(left, right[columns])
-    return out

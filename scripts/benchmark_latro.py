@@ -6,9 +6,9 @@
 Prints medians of alternating runs: processor time, wall time, peak memory (of updates in a process of its own), FLOPs
 and bytes on paper and their shares of the machine's measured matrix-product rate and read bandwidth. Ratios are of wall
 time on a quiet machine or a GPU, of processor time where other programs use the machine too, as the table says. On a
-GPU times end when it has done its work, and memory is that of its tensors. All schemes have torch's products, unless
-`products=auto` gives ours oneDNN's where torch's are slow, as on AMD's processors. Exit status 1 when gradients
-disagree, or when ours is not ahead of the published scheme by as much as the shape names.
+GPU times end when it has done its work, and memory is that of its tensors. Where torch's own products are slow, as
+on AMD's processors, ours has others, and the others do not: `products=torch` compares like with like. Exit status 1
+when gradients disagree, or when ours is not ahead of the published scheme by as much as the shape names.
 """
 
 import sys

@@ -24,7 +24,7 @@ class Bench:
     prompts: Sequence[Sequence[int]]
     """The examples' prompts as ids."""
     markers: Sequence[str]
-    products: str = "torch"
+    products: str = "auto"
     """Of a model of ours, as `model.products`; the model above has torch's, as others have them."""
 
     def ours(self) -> "Bench":
@@ -78,7 +78,7 @@ class BenchSource:
     data_path: str | None
     dtype: str
     device: str
-    products: str = "torch"
+    products: str = "auto"
 
     def bench(self) -> Bench:
         """Read or made."""

@@ -32,7 +32,7 @@ def step_rows(
     dtype: str = "float32",
     schemes: Sequence[str] | None = None,
     device: str = "cpu",
-    products: str = "torch",
+    products: str = "auto",
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating steps after a short one, and ratios to the first.

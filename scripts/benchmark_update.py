@@ -77,7 +77,7 @@ def build(shape: UpdateShape, seed: int, device: str = "cpu") -> tuple[Any, Any,
     return model, reference, join([text(shape.prompt)], rationales, [text(shape.answer)], 0).to(device)
 
 
-def update(scheme: str, model: Any, reference: Any, batch: RationaleBatch, products: str = "torch") -> None:
+def update(scheme: str, model: Any, reference: Any, batch: RationaleBatch, products: str = "auto") -> None:
     """Leave one update's gradient in the model's parameters. products: of ours; others have torch's."""
     model.zero_grad(set_to_none=True)
     for each in (model, reference):
@@ -139,7 +139,7 @@ def gradient(model: Any) -> Tensor:
 
 
 def compared(
-    model: Any, reference: Any, batch: RationaleBatch, products: str = "torch"
+    model: Any, reference: Any, batch: RationaleBatch, products: str = "auto"
 ) -> tuple[dict[str, float], dict[str, Spent]]:
     """Relative distance of each of our ways' gradients from the published scheme's, and what every scheme took."""
     distances, times, published = {}, {}, torch.zeros(())
@@ -192,7 +192,7 @@ def update_rows(
     rounds: int,
     seed: int,
     device: str = "cpu",
-    products: str = "torch",
+    products: str = "auto",
     say: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row a scheme: medians of `rounds` alternating runs, peak memory, FLOPs, ratios to the published scheme."""

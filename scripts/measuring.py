@@ -144,7 +144,8 @@ def matmul_rate(
     """FLOP per second (see `work_seconds`) in matrix products, float32 unless told: the best of repeated runs."""
     import torch
 
-    from latro.products import multiplied, onednn_pays
+    from latro.onednn import multiplied
+    from latro.products import onednn_pays
 
     size = size or (1024 if device == "cpu" else 8192)
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))

@@ -10,8 +10,8 @@ import torch
 
 from latro.errors import InputError
 from latro.hardware import Hardware, gpu
+from latro.onednn import multiplied
 from latro.planning import ModelSizes
-from latro.products import multiplied
 
 CACHES = 2**28
 """Bytes of weights that few processors' caches hold."""

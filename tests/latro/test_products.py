@@ -11,19 +11,10 @@ from latro import fused_head, products
 from latro.encoding import Rationale, join
 from latro.errors import InputError
 from latro.exact import tiny_llama
+from latro.head_products import write_logits
 from latro.likelihood import likelihood
-from latro.products import (
-    COLUMNS,
-    FEW_ROWS,
-    OneDnnLinear,
-    by_onednn,
-    choose_products,
-    multiplied,
-    onednn_pays,
-    passed_on,
-    sums,
-    write_product,
-)
+from latro.onednn import product
+from latro.products import OneDnnLinear, by_onednn, choose_products, onednn_pays
 from latro.scored_tokens import ScoringConfig
 
 CLOSE = 1e-6
@@ -48,25 +39,10 @@ def test_a_layer_and_its_gradients_are_torchs_but_for_rounding(shape: tuple[int,
         (layer(value) * upstream).sum().backward()
     assert apart(plain(input_plain), fast(input_fast)) < CLOSE
     with torch.no_grad():
-        assert torch.equal(fast(input_fast), passed_on(input_fast, fast.weight, fast.bias))
+        assert torch.equal(fast(input_fast), product(input_fast, fast.weight, fast.bias))
     assert apart(input_plain.grad, input_fast.grad) < CLOSE  # type: ignore[arg-type]
     for one, other in zip(plain.parameters(), fast.parameters(), strict=True):
         assert apart(one.grad, other.grad) < CLOSE  # type: ignore[arg-type]
-
-
-def test_a_layer_adds_up_short_sums_of_like_length() -> None:
-    assert sums(100) == [slice(0, 100)]
-    assert sums(256) == [slice(0, 128), slice(128, 256)]
-    assert sums(300) == [slice(0, 112), slice(112, 224), slice(224, 300)]
-    assert [part.stop - part.start for part in sums(576)] == [128, 128, 128, 128, 64]
-
-
-def test_short_sums_round_less_than_one_long_one() -> None:
-    torch.manual_seed(0)
-    input, weight = torch.randn(FEW_ROWS, 1536), torch.randn(200, 1536)
-    exact = input.double() @ weight.double().T
-    assert apart(exact, passed_on(input, weight, None)) < 0.6 * apart(exact, multiplied(input, weight))
-    assert torch.equal(passed_on(input[1:], weight, None), multiplied(input[1:], weight))
 
 
 def generator() -> torch.Generator:
@@ -92,22 +68,6 @@ def test_a_bias_learns_on_a_frozen_layer_and_a_frozen_one_keeps_no_input() -> No
     assert product.grad_fn.saved_tensors[0] is None  # type: ignore[union-attr]
 
 
-def test_columns_of_a_wider_matrix_are_multiplied_as_they_are() -> None:
-    """Other strides than a matrix's own, or a turned one's, took a hundred times as long."""
-    wide, left = torch.randn(300, 600), torch.randn(5, 200)
-    for right in (wide[:, 100:300], wide[:200, :300].T):
-        assert apart(left @ right.T, multiplied(left, right)) < CLOSE
-
-
-def test_a_product_is_written_where_it_belongs() -> None:
-    left, right = torch.randn(3, 64), torch.randn(COLUMNS + 5, 64)
-    place = torch.full((4, COLUMNS + 5), 7.0)
-    for onednn in (True, False):
-        assert write_product(left, right, place[:3], onednn=onednn).data_ptr() == place.data_ptr()
-        assert apart(left @ right.T, place[:3]) < CLOSE
-        assert torch.equal(place[3], torch.full((COLUMNS + 5,), 7.0))
-
-
 def test_all_that_is_not_plain_float32_goes_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = nn.Linear(256, 320)
     choose_products(layer, "onednn")
@@ -115,7 +75,7 @@ def test_all_that_is_not_plain_float32_goes_to_torch(monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> Tensor:
         raise AssertionError("oneDNN was asked")
 
-    monkeypatch.setattr(products, "passed_on", refuse)
+    monkeypatch.setattr(products, "product", refuse)
     assert layer(torch.zeros(0, 256)).shape == (0, 320)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(2, 256)).dtype == torch.bfloat16
@@ -186,9 +146,9 @@ def test_likelihoods_and_gradients_of_a_model_are_those_of_torchs_products(
 
     def watched(left: Tensor, right: Tensor, out: Tensor, *, onednn: bool) -> Tensor:
         written.append(onednn)
-        return write_product(left, right, out, onednn=onednn)
+        return write_logits(left, right, out, onednn=onednn)
 
-    monkeypatch.setattr(fused_head, "write_product", watched)
+    monkeypatch.setattr(fused_head, "write_logits", watched)
     found = []
     for model in (plain, fast):
         scored = likelihood(model, batch, score_stop=False, scoring=ScoringConfig())
@@ -197,7 +157,7 @@ def test_likelihoods_and_gradients_of_a_model_are_those_of_torchs_products(
         gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
         found.append((loss[None], torch.cat(gradients)))
     calls = len(written) // 2
-    assert calls >= 2
+    assert calls >= 1
     assert written == [False] * calls + [True] * calls
     (loss, gradient), (other_loss, other_gradient) = found
     assert apart(loss, other_loss) < CLOSE
