@@ -21,26 +21,41 @@ BLOCK = 512
 to be copied for too little."""
 GRAIN = 64
 """What rows are filled up to a multiple of: the last of many, and those that a weight's gradient or a head takes."""
+COLUMNS = 2**12
+"""Of a wide product that are made at once before they are written where they belong: few enough to stay in a cache."""
 
 
 def product(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, longest_sum: int = LONGEST_SUM
 ) -> Tensor:
-    """[..., O] input @ weightᵀ + bias, without a gradient; of a block or more in sums of so many products at most."""
+    """[..., O] input @ weightᵀ + bias, without a gradient; of a block of rows or more in sums of so many products."""
     input_RI, shape = rows(input), (*input.shape[:-1], len(weight))
     if (R := len(input_RI)) < BLOCK:
         return multiplied(filled_up(input_RI, grain(R)), weight, bias)[:R].view(shape)
     out = input.new_empty(shape)  # before what is not to stay, which would leave gaps in memory
+    for first in range(0, len(weight), COLUMNS):
+        columns = slice(first, first + COLUMNS)
+        write_blocks(
+            input_RI,
+            weight[columns],
+            None if bias is None else bias[columns],
+            longest_sum,
+            rows(out)[:, columns],
+        )
+    return out
+
+
+def write_blocks(
+    input_RI: Tensor, weight: Tensor, bias: Tensor | None, longest_sum: int, out_RO: Tensor
+) -> None:
+    """Fill `out` with input @ weightᵀ + bias, block by block, so that a block's sums stay in a cache."""
     (first, begun), *others = [(part, plain(weight[:, part])) for part in sums(weight.shape[1], longest_sum)]
-    for some, place in zip(
-        input_RI.split(BLOCK), rows(out).split(BLOCK), strict=True
-    ):  # whose sums stay in a cache
+    for some, place in zip(input_RI.split(BLOCK), out_RO.split(BLOCK), strict=True):
         full = filled_up(some, GRAIN)
         total = multiplied(full[:, first], begun, bias)
         for part, weights in others:
             total = multiplied(full[:, part], weights, onto=total)
         place.copy_(total[: len(some)])
-    return out
 
 
 def rows(states: Tensor) -> Tensor:
@@ -49,7 +64,10 @@ def rows(states: Tensor) -> Tensor:
 
 
 def sums(width: int, longest: int) -> list[slice]:
-    """What is added up in one sum each: slices that cover the width, of like length, in sixteens but for the last."""
+    """What is added up in one sum each: slices that cover the width, of like length, in sixteens but for the last.
+
+    longest: of a sum, a multiple of sixteen.
+    """
     length = 16 * math.ceil(width / math.ceil(width / longest) / 16)
     return [slice(start, min(start + length, width)) for start in range(0, width, length)]
 
@@ -59,9 +77,9 @@ def grain(R: int) -> int:
     return max(1, 1 << R.bit_length() >> 3)
 
 
-def filled_up(some_RI: Tensor, grain: int) -> Tensor:
-    """The rows, and zeros up to the next multiple of the grain."""
-    missing = -len(some_RI) % grain
+def filled_up(some_RI: Tensor, multiple: int) -> Tensor:
+    """The rows, and zeros up to the next such multiple."""
+    missing = -len(some_RI) % multiple
     return functional.pad(some_RI, (0, 0, 0, missing)) if missing else some_RI
 
 
@@ -85,6 +103,7 @@ def close_gaps() -> None:
     an update of 91M parameters took.
     """
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim.argtypes = [ctypes.c_size_t]
         trim(0)
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latro.processor import CPUINFO, features
+
 if TYPE_CHECKING:
     import torch
 
@@ -10,7 +12,7 @@ CPU_FEATURES = {"avx512_bf16", "amx_bf16", "bf16"}
 """Names by which Linux lists a processor's bfloat16 products (x86, x86, ARM)."""
 
 
-def bfloat16_is_fast(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def bfloat16_is_fast(cpuinfo: Path = CPUINFO) -> bool:
     """Whether the GPU, or else the processor, multiplies bfloat16 matrices in hardware; False where nothing tells."""
     import torch
 
@@ -19,13 +21,9 @@ def bfloat16_is_fast(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return processor_is_fast(cpuinfo)
 
 
-def processor_is_fast(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def processor_is_fast(cpuinfo: Path = CPUINFO) -> bool:
     """Whether the processor multiplies bfloat16 matrices in hardware; False where nothing tells."""
-    if not cpuinfo.exists():
-        return False
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    listed = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    return bool(CPU_FEATURES & set(listed.split()))
+    return bool(CPU_FEATURES & features(cpuinfo))
 
 
 def cast_weights(model: Any, dtype: "torch.dtype") -> Any:

@@ -2,8 +2,8 @@
 
 MKL has AVX-512 kernels for Intel's processors alone; oneDNN, which torch brings along and multiplies bfloat16 by, has
 them for all. The numbers are the same but for the order in which products are added up. oneDNN adds all up in one
-running sum, whose rounding errors grow to twice those of MKL; what a layer passes on where rows are scored is therefore
-made of shorter ones. Draws and gradients, whose own errors weigh less, are not.
+running sum, whose rounding errors grow to twice those of MKL; what a layer passes on, of as many rows as are scored at
+a time, is therefore made of shorter ones. Draws and gradients of inputs, whose own errors weigh less, are not.
 """
 
 from pathlib import Path
@@ -16,20 +16,24 @@ from torch.nn import functional
 
 from latro.errors import InputError
 from latro.onednn import product, rows, weight_gradient
+from latro.processor import CPUINFO, described, features
 
 LEAST_WEIGHTS = 2**16
 """Of a layer: below, the calls cost more than the products."""
 
 
-def onednn_pays(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def has_onednn() -> bool:
+    """Whether torch was built with oneDNN and gives it to linear layers."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def onednn_pays(cpuinfo: Path = CPUINFO) -> bool:
     """Whether the processor has AVX-512 and is not Intel's, so that MKL leaves it idle; False where nothing tells."""
-    if not torch.backends.mkldnn.is_available() or not cpuinfo.exists():
-        return False
-    found: dict[str, str] = {}
-    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-        name, _, value = line.partition(":")
-        found.setdefault(name.strip(), value.strip())
-    return "avx512f" in found.get("flags", "").split() and found.get("vendor_id") != "GenuineIntel"
+    return (
+        has_onednn()
+        and "avx512f" in features(cpuinfo)
+        and described(cpuinfo).get("vendor_id") != "GenuineIntel"
+    )
 
 
 def by_onednn(products: str) -> bool:
@@ -43,7 +47,7 @@ def choose_products(model: nn.Module, products: str) -> None:
     Layers that are more than torch's own stay as they are. Weights, names and checkpoints do not change.
     Raises InputError for `onednn` where torch was built without it.
     """
-    if products == "onednn" and not torch.backends.mkldnn.is_available():
+    if products == "onednn" and not has_onednn():
         raise InputError("model.products=onednn: this torch was built without oneDNN; take auto or torch")
     before, after = (nn.Linear, OneDnnLinear) if by_onednn(products) else (OneDnnLinear, nn.Linear)
     for layer in model.modules():
@@ -73,7 +77,10 @@ class OneDnnProduct(torch.autograd.Function):
         """[..., out] of [..., in] and [out, in]."""
         wants_input, wants_weight, _ = ctx.needs_input_grad
         ctx.save_for_backward(input if wants_weight else None, weight if wants_input else None)
-        return product(input, weight, bias)
+        made = product(input, weight, bias)
+        return (
+            made.clone() if made._is_view() else made
+        )  # a view that is made in here may not be changed in place
 
     @staticmethod
     @once_differentiable

@@ -10,7 +10,7 @@ import torch
 
 from latro.errors import InputError
 from latro.hardware import Hardware, gpu
-from latro.onednn import multiplied
+from latro.onednn import product
 from latro.planning import ModelSizes
 
 CACHES = 2**28
@@ -33,8 +33,8 @@ def probe(onednn: bool = False, size: int = 1024, seconds: float = 0.5) -> Hardw
     rates = []
     for dtype in (torch.bfloat16, torch.float32):
         a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-        product = multiplied if onednn and dtype == torch.float32 else torch.matmul
-        rates.append(2 * size**3 / fastest(partial(product, a, b), seconds))
+        multiply = product if onednn and dtype == torch.float32 else torch.matmul
+        rates.append(2 * size**3 / fastest(partial(multiply, a, b), seconds))
     numbers = torch.randn(2**26)
     return Hardware(
         name=f"this processor, {torch.get_num_threads()} threads",
@@ -67,10 +67,10 @@ def narrow_rate(
     )
     weights = [torch.randn(model.intermediate, model.hidden).to(dtype) for _ in range(count)]
     states = torch.randn(rows, model.hidden).to(dtype)
-    product = multiplied if onednn and dtype == torch.float32 else torch.nn.functional.linear
+    multiply = product if onednn and dtype == torch.float32 else torch.nn.functional.linear
 
     def layers() -> None:
         for weight in weights:
-            product(states, weight)
+            multiply(states, weight)
 
     return 2.0 * rows * model.hidden * model.intermediate * count / fastest(layers, seconds)

@@ -30,6 +30,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
+from latro.processor import CPUINFO, described, features
 from scripts.folders import LOCK, finished, read_config, read_json
 from scripts.masking import masked, masked_command
 from scripts.sessions import refuse_unlike, with_session
@@ -316,12 +317,20 @@ def environment() -> dict[str, Any]:
         "command": shlex.join([Path(sys.argv[0]).stem, *masked_command(sys.argv[1:])]),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": processor(),
         "cpus": os.cpu_count(),
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
         "versions": versions,
         "git_hash": git("rev-parse", "HEAD"),
         "git_dirty": bool(git("status", "--porcelain")),
     }
+
+
+def processor(cpuinfo: Path = CPUINFO) -> str | None:
+    """Vendor, name, and whether it has AVX-512, as `model.products` goes by them; None where nothing tells."""
+    fields = described(cpuinfo)
+    wide = "AVX-512" if "avx512f" in features(cpuinfo) else None
+    return ", ".join(filter(None, (fields.get("vendor_id"), fields.get("model name"), wide))) or None
 
 
 def git(*arguments: str) -> str | None:

@@ -233,5 +233,5 @@ def configuration(config: Mapping[str, Any], names: Sequence[str]) -> str:
 def versions(environment: Mapping[str, Any]) -> str:
     """Versions of the packages, folded."""
     rows = [[escape(name), escape(str(v))] for name, v in (environment.get("versions") or {}).items() if v]
-    rows += [[name, escape(str(environment.get(name)))] for name in ("python", "platform")]
+    rows += [[name, escape(str(environment.get(name)))] for name in ("python", "platform", "processor")]
     return fold("Versions", table(("package", "version"), rows, words=9))

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from transformers.trainer_utils import align_special_tokens
 
-from latro import hub
+from latro import hub, products
 from latro.adapters import AdapterOffReference, FrozenReference, LoadedAdapterReference, LoraSettings
 from latro.checkpoints import check_same_architecture
 from latro.errors import InputError
@@ -118,6 +118,20 @@ def test_half_precision_weights_are_widened_where_they_are_slow(
         (tmp_path / "half" / file.name).write_bytes(file.read_bytes())
     monkeypatch.setattr("latro.models.bfloat16_is_fast", lambda: fast)
     assert load_policy(ModelConfig(path=str(tmp_path / "half"), dtype=asked)).model.dtype == got
+
+
+def test_products_are_onednns_by_default_where_they_pay(llama, monkeypatch) -> None:
+    monkeypatch.setattr(products, "LEAST_WEIGHTS", 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for pays, asked, layer in (
+        (True, {}, products.OneDnnLinear),
+        (False, {}, torch.nn.Linear),
+        (True, {"products": "torch"}, torch.nn.Linear),
+    ):
+        monkeypatch.setattr(products, "onednn_pays", lambda pays=pays: pays)
+        model = load_policy(ModelConfig(path=str(llama), **asked)).model
+        assert type(model.lm_head) is layer
+        assert type(model.model.layers[0].mlp.up_proj) is layer
 
 
 def test_where_weights_are_scattered_the_reference_is_read_from_its_folder(llama, monkeypatch) -> None:

@@ -1,14 +1,16 @@
 """Products by oneDNN: what is added up in one sum, which shapes oneDNN meets, and that padding changes nothing."""
 
-from pathlib import Path
+import ctypes
 
 import pytest
 import torch
 from torch import Tensor
 
-from latro import fused_head, onednn
+from latro import fused_head, head_products, onednn
+from latro.head_products import add_weights, write_hidden, write_logits
 from latro.onednn import (
     BLOCK,
+    COLUMNS,
     GRAIN,
     close_gaps,
     filled_up,
@@ -19,6 +21,7 @@ from latro.onednn import (
     sums,
     weight_gradient,
 )
+from scripts.measuring import resident
 
 CLOSE = 1e-6
 """Largest relative difference: float32's rounding of sums in another order."""
@@ -29,7 +32,7 @@ def apart(one: Tensor, other: Tensor) -> float:
 
 
 @pytest.mark.parametrize("R", [1, 13, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + GRAIN + 7])
-@pytest.mark.parametrize("longest", [32, 100])
+@pytest.mark.parametrize("longest", [32, 112])
 def test_a_product_is_torchs_but_for_rounding(R: int, longest: int) -> None:
     torch.manual_seed(R)
     input, weight, bias = torch.randn(R, 100), torch.randn(40, 100), torch.randn(40)
@@ -45,6 +48,14 @@ def test_a_weights_gradient_adds_up_all_rows(R: int) -> None:
     torch.manual_seed(R)
     grad, input = torch.randn(R, 40), torch.randn(R, 100)
     assert apart(grad.T @ input, weight_gradient(grad, input)) < CLOSE
+
+
+@pytest.mark.parametrize("R", [3, BLOCK])
+def test_a_wide_weight_is_taken_in_parts(R: int) -> None:
+    torch.manual_seed(R)
+    input, weight, bias = torch.randn(R, 20), torch.randn(COLUMNS + 5, 20), torch.randn(COLUMNS + 5)
+    assert apart(input @ weight.T + bias, product(input, weight, bias)) < CLOSE
+    assert apart(input @ weight.T, product(input, weight.T.contiguous().T)) < CLOSE
 
 
 def test_rows_of_many_dimensions_keep_them() -> None:
@@ -87,14 +98,24 @@ def test_onednn_meets_few_shapes_however_many_rows_there_are(monkeypatch: pytest
         return multiplied(left, right, bias, onto)
 
     monkeypatch.setattr(onednn, "multiplied", watched)
-    weight = torch.randn(24, 16)
+    monkeypatch.setattr(head_products, "multiplied", watched)
+    weight = torch.randn(24, 256)
     for R in range(1, 1600):
-        product(torch.zeros(R, 16), weight)
-    assert len(met) == 8 + 4 * 6  # 1 to 8, then octaves up to 512; multiples of 64 are among them but for 5
+        product(torch.zeros(R, 256), weight)
+    assert (
+        len(met) == 8 + 4 * 6 + 2 * BLOCK // GRAIN
+    )  # 1 to 8, four an octave up to 512; two sums of a block's rows
     met.clear()
-    for R in range(1, 1600):
-        weight_gradient(torch.zeros(R, 24), torch.zeros(R, 16))
+    for R in range(1, 1600, 7):
+        weight_gradient(torch.zeros(R, 24), torch.zeros(R, 256))
     assert len(met) == BLOCK // GRAIN
+    met.clear()
+    for R in range(1, 1600, 7):
+        hidden, logits = torch.zeros(R, 256), torch.zeros(R, 24)
+        write_logits(hidden, weight, logits, onednn=True)
+        write_hidden(logits, weight, hidden, onednn=True)
+        add_weights(weight, logits, hidden, onednn=True)
+    assert len(met) == 3 * BLOCK // GRAIN
 
 
 def test_gaps_are_closed_where_a_head_learns_by_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,20 +134,18 @@ def test_gaps_are_closed_where_a_head_learns_by_onednn(monkeypatch: pytest.Monke
     assert len(closed) == 1
 
 
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="close_gaps does nothing without glibc"
+)
 def test_memory_that_was_freed_goes_back_to_the_system() -> None:
     """glibc keeps what lies below something that is still held."""
-
-    def resident() -> int:
-        fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-        return int(fields["VmRSS"].split()[0])
-
-    freed = [torch.ones(2**14) for _ in range(1000)]  # 64 kB each: of the heap
-    held = torch.ones(2**14)
-    before = resident()
-    freed.clear()
+    buffers = [torch.ones(2**14) for _ in range(1000)]  # 64 kB each: of the heap
+    held = buffers[::20]
+    buffers.clear()
+    before = resident("VmRSS")
     close_gaps()
-    assert before - resident() > 50_000
-    assert held.sum() == 2**14
+    assert before - resident("VmRSS") > 40  # MB
+    assert all(torch.equal(each, torch.ones(2**14)) for each in held)
 
 
 def test_other_strides_than_a_matrixs_own_are_copied() -> None:

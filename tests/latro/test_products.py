@@ -1,20 +1,20 @@
 """oneDNN's products against torch's own: outputs, gradients, likelihoods. Without these the fast path could differ."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from latro import fused_head, products
+from latro import fused_head, head_products, products
 from latro.encoding import Rationale, join
 from latro.errors import InputError
 from latro.exact import tiny_llama
-from latro.head_products import write_logits
 from latro.likelihood import likelihood
 from latro.onednn import product
-from latro.products import OneDnnLinear, by_onednn, choose_products, onednn_pays
+from latro.products import OneDnnLinear, by_onednn, choose_products, has_onednn, onednn_pays
 from latro.scored_tokens import ScoringConfig
 
 CLOSE = 1e-6
@@ -45,6 +45,20 @@ def test_a_layer_and_its_gradients_are_torchs_but_for_rounding(shape: tuple[int,
         assert apart(one.grad, other.grad) < CLOSE  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("R", [4, 7, 600])
+def test_an_output_may_be_changed_in_place_and_a_gradient_may_be_expanded(R: int) -> None:
+    torch.manual_seed(R)
+    plain = nn.Linear(256, 320)
+    fast = copy.deepcopy(plain)
+    choose_products(fast, "onednn")
+    input = torch.randn(R, 256)
+    for layer in (plain, fast):
+        layer(input).clamp_(-0.5, 0.5).sum().backward()
+        layer(input).sum().backward()  # of one number, expanded
+    for one, other in zip(plain.parameters(), fast.parameters(), strict=True):
+        assert apart(one.grad, other.grad) < CLOSE  # type: ignore[arg-type]
+
+
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
@@ -64,8 +78,8 @@ def test_a_bias_learns_on_a_frozen_layer_and_a_frozen_one_keeps_no_input() -> No
     layer.weight.requires_grad_(False)
     layer(torch.randn(3, 256)).sum().backward()
     assert torch.equal(layer.bias.grad, torch.full((320,), 3.0))  # type: ignore[arg-type]
-    product = layer(torch.randn(3, 256, requires_grad=True))
-    assert product.grad_fn.saved_tensors[0] is None  # type: ignore[union-attr]
+    made = layer(torch.randn(3, 256, requires_grad=True))
+    assert made.grad_fn.saved_tensors[0] is None  # type: ignore[union-attr]
 
 
 def test_all_that_is_not_plain_float32_goes_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +135,9 @@ def test_it_pays_with_avx512_that_is_not_intels(
 
 
 def test_onednn_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert has_onednn()
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not has_onednn()
     assert not onednn_pays()
     choose_products(nn.Linear(256, 320), "auto")
     with pytest.raises(InputError, match=r"model\.products=onednn: this torch was built without oneDNN"):
@@ -142,13 +158,19 @@ def test_likelihoods_and_gradients_of_a_model_are_those_of_torchs_products(
     assert type(fast.lm_head) is OneDnnLinear
     rationales = [Rationale(ids=tuple(range(3, 3 + n)), text="", ending=()) for n in (4, 9)]
     batch = join([[1, 2, 3]], rationales, [[5, 6]], 0)
-    written: list[bool] = []
+    called: list[tuple[str, bool]] = []
 
-    def watched(left: Tensor, right: Tensor, out: Tensor, *, onednn: bool) -> Tensor:
-        written.append(onednn)
-        return write_logits(left, right, out, onednn=onednn)
+    def watched(name: str) -> Callable[..., object]:
+        real = getattr(head_products, name)
 
-    monkeypatch.setattr(fused_head, "write_logits", watched)
+        def call(*matrices: Tensor, onednn: bool) -> object:
+            called.append((name, onednn))
+            return real(*matrices, onednn=onednn)
+
+        return call
+
+    for name in ("write_logits", "write_hidden", "add_weights"):
+        monkeypatch.setattr(fused_head, name, watched(name))
     found = []
     for model in (plain, fast):
         scored = likelihood(model, batch, score_stop=False, scoring=ScoringConfig())
@@ -156,9 +178,12 @@ def test_likelihoods_and_gradients_of_a_model_are_those_of_torchs_products(
         loss.backward()
         gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
         found.append((loss[None], torch.cat(gradients)))
-    calls = len(written) // 2
-    assert calls >= 1
-    assert written == [False] * calls + [True] * calls
+    names = (
+        ["write_logits", "write_hidden"]
+        if frozen
+        else ["write_logits", "write_logits", "write_hidden", "add_weights"]
+    )
+    assert called == [(name, onednn) for onednn in (False, True) for name in names]
     (loss, gradient), (other_loss, other_gradient) = found
     assert apart(loss, other_loss) < CLOSE
     assert apart(gradient, other_gradient) < 10 * CLOSE

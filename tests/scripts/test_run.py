@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from latro.errors import InputError
 from latro.types import Example
-from scripts.run import Run, differing, resolved, under
+from scripts.run import Run, differing, environment, processor, resolved, under
 from scripts.sessions import data_record
 from scripts.tables import plain
 
@@ -283,6 +283,20 @@ def test_a_run_goes_on_under_other_costs_and_wherever_its_model_lies_now(
 )
 def test_a_key_is_under_a_name_or_a_part_of_it(key: str, found: bool) -> None:
     assert under(key, ("vllm", "scoring.rows")) is found
+
+
+def test_environment_names_the_processor_by_which_products_are_chosen(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(
+        "vendor_id\t: AuthenticAMD\nmodel name\t: EPYC\nflags\t\t: fpu avx512f\n\nvendor_id\t: other\n"
+    )
+    assert processor(cpuinfo) == "AuthenticAMD, EPYC, AVX-512"
+    cpuinfo.write_text("vendor_id\t: GenuineIntel\nflags\t\t: fpu avx2\n")
+    assert processor(cpuinfo) == "GenuineIntel"
+    cpuinfo.write_text("")
+    assert processor(cpuinfo) is None
+    assert processor(tmp_path / "none") is None
+    assert environment()["processor"] == processor()
 
 
 def test_environment_names_the_command_without_its_secrets(
