@@ -102,9 +102,8 @@ def test_onednn_meets_few_shapes_however_many_rows_there_are(monkeypatch: pytest
     weight = torch.randn(24, 256)
     for R in range(1, 1600):
         product(torch.zeros(R, 256), weight)
-    assert (
-        len(met) == 8 + 4 * 6 + 2 * BLOCK // GRAIN
-    )  # 1 to 8, four an octave up to 512; two sums of a block's rows
+    # 1 to 8 and four an octave up to 512, and two sums of what a block may be filled up to.
+    assert len(met) == 8 + 4 * 6 + 2 * BLOCK // GRAIN
     met.clear()
     for R in range(1, 1600, 7):
         weight_gradient(torch.zeros(R, 24), torch.zeros(R, 256))

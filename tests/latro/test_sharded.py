@@ -1,15 +1,19 @@
 """FSDP2 on two gloo processes: scores, gradients and draws are those of one process with whole weights."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from latro import products
 from latro.encoding import Encoder, Rationale, RationaleBatch, join
 from latro.likelihood import likelihood
+from latro.products import choose_products
 from latro.rollout.base import Request
 from latro.rollout.continuous import ContinuousEngine
 from latro.scored_tokens import ScoringConfig
@@ -48,10 +52,12 @@ def drawn(model: Any) -> list[tuple[int, ...]]:
     return [c.tokens for c in ContinuousEngine(2).continuations(model, encoder, request)]
 
 
-def sharded(rank: int) -> tuple[float, list[dict[str, list]], list[tuple[int, ...]]]:
+def sharded(by: str, rank: int) -> tuple[float, list[dict[str, list]], list[tuple[int, ...]]]:
     """The share of the weights held here; gradients by each way of scoring, of a batch of one's own; draws."""
     mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (2,))
     model = tiny_model("llama", tiny_tokenizer("llama"))
+    products.LEAST_WEIGHTS = 1  # in a process of this test's own
+    choose_products(model, by)
     for layer in model.model.layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
@@ -60,8 +66,9 @@ def sharded(rank: int) -> tuple[float, list[dict[str, list]], list[tuple[int, ..
     return share, [{n: g.tolist() for n, g in each.items()} for each in gradients], drawn(model)
 
 
-def test_two_processes_that_share_weights_learn_and_draw_as_one(tmp_path: Path) -> None:
-    (share, gradients, tokens), _ = in_pair(sharded, tmp_path)
+@pytest.mark.parametrize("by", ["torch", "onednn"])
+def test_two_processes_that_share_weights_learn_and_draw_as_one(by: str, tmp_path: Path) -> None:
+    (share, gradients, tokens), _ = in_pair(partial(sharded, by), tmp_path)
     assert 0.45 < share < 0.55
     model = tiny_model("llama", tiny_tokenizer("llama"))
     for scoring, found in zip(WAYS, gradients, strict=True):
