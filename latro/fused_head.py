@@ -116,7 +116,7 @@ def head_logprob(
         ]
         return torch.cat(parts) if parts else scale_A.clone()
     if onednn:
-        close_gaps()  # here, where most is held
+        close_gaps(CHUNK + weight_VH.nbytes)  # here, where most is held
     if not weight_VH.requires_grad:
         return FrozenHead.apply(hidden_AH, weight_VH, token_A, scale_A, onednn)
     return TrainedHead.apply(hidden_AH, weight_VH, token_A, scale_A, memory, onednn)

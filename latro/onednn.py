@@ -9,6 +9,7 @@ Legend: R rows, I width of the input, O of the output.
 import ctypes
 import math
 import sys
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -96,13 +97,19 @@ def plain(matrix: Tensor) -> Tensor:
     return matrix if matrix.is_contiguous() or matrix.T.is_contiguous() else matrix.contiguous()
 
 
-def close_gaps() -> None:
-    """Give back to the system what glibc keeps of freed memory, where it is glibc that does.
+def close_gaps(ahead: int) -> None:
+    """Give back to the system what glibc keeps of freed memory, if with so many bytes more the process would hold more
+    than it ever did.
 
     What oneDNN keeps lies in the middle of what was freed, so that large tensors fit in no more: 0.3 of the 2.3 GB that
-    an update of 91M parameters took.
+    an update of 91M parameters took. What is given back has to be got again, so it is not done for less.
     """
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+    if sys.platform != "linux" or (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is None:
+        return
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    found = dict(line.split(":", 1) for line in status.splitlines())
+    held, highest = (1024 * int(found[name].split()[0]) for name in ("VmRSS", "VmHWM"))
+    if held + ahead > highest:
         trim.argtypes = [ctypes.c_size_t]
         trim(0)
 
