@@ -78,9 +78,8 @@ class OneDnnProduct(torch.autograd.Function):
         wants_input, wants_weight, _ = ctx.needs_input_grad
         ctx.save_for_backward(input if wants_weight else None, weight if wants_input else None)
         made = product(input, weight, bias)
-        return (
-            made.clone() if made._is_view() else made
-        )  # a view that is made in here may not be changed in place
+        # A view that is made in here may not be changed in place.
+        return made.clone() if made._is_view() else made
 
     @staticmethod
     @once_differentiable
