@@ -9,11 +9,12 @@ Legend: R rows, I width of the input, O of the output.
 import ctypes
 import math
 import sys
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from latro.resident import resident_bytes
 
 LONGEST_SUM = 128
 """Products that a layer adds up in one sum: gradients of whole updates are then as near to others' as with MKL."""
@@ -106,10 +107,7 @@ def close_gaps(ahead: int) -> None:
     """
     if sys.platform != "linux" or (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is None:
         return
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    found = dict(line.split(":", 1) for line in status.splitlines())
-    held, highest = (1024 * int(found[name].split()[0]) for name in ("VmRSS", "VmHWM"))
-    if held + ahead > highest:
+    if resident_bytes("VmRSS") + ahead > resident_bytes("VmHWM"):
         trim.argtypes = [ctypes.c_size_t]
         trim(0)
 

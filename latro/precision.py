@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latro.processor import CPUINFO, features
+from latro.processor import CPUINFO, described, features
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ def bfloat16_is_fast(cpuinfo: Path = CPUINFO) -> bool:
 
 def processor_is_fast(cpuinfo: Path = CPUINFO) -> bool:
     """Whether the processor multiplies bfloat16 matrices in hardware; False where nothing tells."""
-    return bool(CPU_FEATURES & features(cpuinfo))
+    return bool(CPU_FEATURES & features(described(cpuinfo)))
 
 
 def cast_weights(model: Any, dtype: "torch.dtype") -> Any:

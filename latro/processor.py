@@ -1,5 +1,6 @@
 """What Linux says of the processor; needs no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -14,7 +15,6 @@ def described(cpuinfo: Path = CPUINFO) -> dict[str, str]:
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def features(cpuinfo: Path = CPUINFO) -> set[str]:
-    """Names of what it can do."""
-    fields = described(cpuinfo)
+def features(fields: Mapping[str, str]) -> set[str]:
+    """Names of what a processor with these fields can do."""
     return set(fields.get("flags", fields.get("features", "")).split())

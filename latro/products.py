@@ -29,11 +29,8 @@ def has_onednn() -> bool:
 
 def onednn_pays(cpuinfo: Path = CPUINFO) -> bool:
     """Whether the processor has AVX-512 and is not Intel's, so that MKL leaves it idle; False where nothing tells."""
-    return (
-        has_onednn()
-        and "avx512f" in features(cpuinfo)
-        and described(cpuinfo).get("vendor_id") != "GenuineIntel"
-    )
+    fields = described(cpuinfo)
+    return has_onednn() and "avx512f" in features(fields) and fields.get("vendor_id") != "GenuineIntel"
 
 
 def by_onednn(products: str) -> bool:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
+from latro.resident import resident_bytes
+
 if TYPE_CHECKING:
     import torch
 
@@ -98,10 +100,7 @@ def in_turn(
 
 def resident(field: str) -> float:
     """MB of resident memory of this process: `VmRSS` now, or `VmHWM` at its highest. Linux only."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return float(line.split()[1]) * 1024 / MB
-    raise RuntimeError(f"/proc/self/status has no {field}")
+    return resident_bytes(field) / MB
 
 
 def peak_of(call: Callable[[], object]) -> float:

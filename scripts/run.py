@@ -329,7 +329,7 @@ def environment() -> dict[str, Any]:
 def processor(cpuinfo: Path = CPUINFO) -> str | None:
     """Vendor, name, and whether it has AVX-512, as `model.products` goes by them; None where nothing tells."""
     fields = described(cpuinfo)
-    wide = "AVX-512" if "avx512f" in features(cpuinfo) else None
+    wide = "AVX-512" if "avx512f" in features(fields) else None
     return ", ".join(filter(None, (fields.get("vendor_id"), fields.get("model name"), wide))) or None
 
 
